@@ -1,0 +1,1 @@
+//! NATS to gRPC and back; owns subject names and the NATS client.

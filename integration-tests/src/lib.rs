@@ -1,0 +1,1 @@
+//! Test bed over real processes, stories, simulation and benches.

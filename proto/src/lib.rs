@@ -1,0 +1,1 @@
+//! Contracts of edgeIO: the .proto files, their generated code and descriptor set.

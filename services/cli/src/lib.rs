@@ -1,0 +1,1 @@
+//! The edgeio command line.

@@ -1,0 +1,1 @@
+//! The cluster orchestrator: a tier whose children are workers, and a child of the root.

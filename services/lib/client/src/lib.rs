@@ -1,0 +1,1 @@
+//! What a caller needs: channels, deadlines, retry, watch resume.

@@ -1,0 +1,1 @@
+//! Ids, resources, application specs, the instance lifecycle and the pure planner.

@@ -1,0 +1,1 @@
+//! Both halves of the link protocol as state machines without I/O.

@@ -1,0 +1,1 @@
+//! Pure placement for both tiers: filter, score, place, explain.

@@ -1,0 +1,1 @@
+//! The only importer of sea-orm: schema, migrations, repositories, change feed.

@@ -1,0 +1,1 @@
+//! The root orchestrator: a tier whose children are clusters.

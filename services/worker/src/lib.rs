@@ -1,0 +1,1 @@
+//! The node engine: inventory, ledger, instance loop and runtimes.
