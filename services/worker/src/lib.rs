@@ -1,1 +1,3 @@
 //! The node engine: inventory, ledger, instance loop and runtimes.
+
+pub mod runtime;
