@@ -1,1 +1,39 @@
-//! Contracts of edgeIO: the .proto files, their generated code and descriptor set.
+//! Contracts of edgeIO: the `.proto` files, their generated code and descriptor set.
+//!
+//! Nothing is written by hand here but the module tree. The `.proto` files under `edgeio/` are the reference.
+
+/// `edgeio.api`: what people use.
+pub mod api {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("edgeio.api.v1");
+    }
+}
+
+/// `edgeio.root`: what only the root serves.
+pub mod root {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("edgeio.root.v1");
+    }
+}
+
+/// `edgeio.cluster`: what only a cluster serves.
+pub mod cluster {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("edgeio.cluster.v1");
+    }
+}
+
+/// `edgeio.link`: the messages between a tier and its children.
+pub mod link {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("edgeio.link.v1");
+    }
+}
+
+/// The encoded `FileDescriptorSet` of all packages, for reflection and for the JSON form of messages.
+pub const FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/edgeio_descriptor.bin"));
