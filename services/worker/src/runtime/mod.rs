@@ -10,6 +10,8 @@
 //! the same trait over a socket; the agent converts.
 
 mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
 mod types;
 
 use std::time::Duration;
