@@ -2,6 +2,8 @@
 //!
 //! Nothing is written by hand here but the module tree. The `.proto` files under `edgeio/` are the reference.
 
+#![expect(clippy::allow_attributes, reason = "generated code says what it allows")]
+
 /// `edgeio.api`: what people use.
 pub mod api {
     /// Version 1.
