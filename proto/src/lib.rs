@@ -7,6 +7,7 @@
 /// `edgeio.api`: what people use.
 pub mod api {
     /// Version 1.
+    #[expect(clippy::allow_attributes, reason = "generated code")]
     pub mod v1 {
         tonic::include_proto!("edgeio.api.v1");
     }
@@ -15,6 +16,7 @@ pub mod api {
 /// `edgeio.root`: what only the root serves.
 pub mod root {
     /// Version 1.
+    #[expect(clippy::allow_attributes, reason = "generated code")]
     pub mod v1 {
         tonic::include_proto!("edgeio.root.v1");
     }
@@ -23,6 +25,7 @@ pub mod root {
 /// `edgeio.cluster`: what only a cluster serves.
 pub mod cluster {
     /// Version 1.
+    #[expect(clippy::allow_attributes, clippy::large_enum_variant, reason = "generated code")]
     pub mod v1 {
         tonic::include_proto!("edgeio.cluster.v1");
     }

@@ -1,0 +1,186 @@
+//! What a tier knows of a child: who it is, what it offers and whether it is heard.
+
+use std::time::Duration;
+
+use crate::{
+    ids::{AttachId, ChildId, Lineage},
+    name::Name,
+    resources::Resources,
+    time::Time,
+};
+
+/// Whether a child is heard. Silence never stops anything; it only keeps new work away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ChildState {
+    /// Known, but it has never reported.
+    #[default]
+    Registered,
+    /// It reports.
+    Ready,
+    /// It missed its lease.
+    Suspect,
+    /// Silent for twice the lease.
+    Disconnected,
+    /// Back, and its state is being compared.
+    Returning,
+    /// It said goodbye.
+    Left,
+}
+
+impl ChildState {
+    /// Whether new work may go there.
+    #[must_use]
+    pub fn takes_work(self) -> bool {
+        self == ChildState::Ready
+    }
+
+    /// Whether its reports are fresh.
+    #[must_use]
+    pub fn is_heard(self) -> bool {
+        matches!(self, ChildState::Ready | ChildState::Returning)
+    }
+}
+
+/// Times by which silence is judged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leases {
+    /// Silence until Suspect; twice that until Disconnected.
+    pub lease: Duration,
+}
+
+impl Default for Leases {
+    /// 45 s: three reports at the default interval of 15 s may be lost before anybody doubts.
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(45),
+        }
+    }
+}
+
+impl Leases {
+    /// The state after `silence`.
+    #[must_use]
+    pub fn judge(&self, state: ChildState, silence: Duration) -> ChildState {
+        match state {
+            ChildState::Registered | ChildState::Left => state,
+            ChildState::Ready
+            | ChildState::Suspect
+            | ChildState::Disconnected
+            | ChildState::Returning => {
+                if silence < self.lease {
+                    state
+                } else if silence < self.lease * 2 {
+                    ChildState::Suspect
+                } else {
+                    ChildState::Disconnected
+                }
+            }
+        }
+    }
+}
+
+/// Workers of one kind: one bucket for a worker, several for a cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Bucket {
+    /// CPU architecture in OCI's words.
+    pub architecture: String,
+    /// Runtimes, sorted.
+    pub runtimes: Vec<String>,
+    /// Workers counted in.
+    pub workers: u32,
+    /// Free on all of them.
+    pub free: Resources,
+    /// Free on the one that is freest.
+    pub largest: Resources,
+}
+
+/// What a child offers.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Capacity {
+    /// Workers counted in; 1 for a worker.
+    pub workers: u32,
+    /// What can be placed in all.
+    pub allocatable: Resources,
+    /// What is not taken.
+    pub free: Resources,
+    /// Per kind of worker.
+    pub buckets: Vec<Bucket>,
+    /// The parent's revision that `free` includes.
+    pub includes_revision: u64,
+}
+
+/// The point up to which a child has accepted assignments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Accepted {
+    /// The database they came from.
+    pub lineage: Lineage,
+    /// Its issuer epoch.
+    pub issuer_epoch: u64,
+    /// Its revision.
+    pub revision: u64,
+}
+
+/// A child as the tier records it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Child {
+    /// Its id.
+    pub id: ChildId,
+    /// Display name, unique in the tier.
+    pub name: Option<Name>,
+    /// Its public nkey.
+    pub public_key: String,
+    /// `host:port` of its API, if it told one.
+    pub address: String,
+    /// Version of its software.
+    pub version: String,
+    /// Its inventory as it told it, encoded (`edgeio.cluster.v1.Inventory`); empty for a cluster.
+    pub inventory: Vec<u8>,
+    /// What it offers.
+    pub capacity: Capacity,
+    /// Whether it is heard.
+    pub state: ChildState,
+    /// Its newest session; 0 before the first.
+    pub session_epoch: u64,
+    /// The attempt that opened that session.
+    pub attach: AttachId,
+    /// Its reports are recorded up to this one, in that session.
+    pub recorded_seq: u64,
+    /// What it has accepted of this tier.
+    pub applied_revision: u64,
+    /// A full report is awaited before anything is sent to it.
+    pub adopting: bool,
+    /// Boot id of its machine.
+    pub boot_id: String,
+    /// When it was last recorded as heard, by this tier's wall clock.
+    pub last_heard: Time,
+    /// When it was made known.
+    pub created_at: Time,
+    /// Revision of its last change.
+    pub revision: u64,
+}
+
+impl Child {
+    /// What people call it.
+    #[must_use]
+    pub fn display(&self) -> String {
+        self.name
+            .as_ref()
+            .map_or_else(|| self.id.to_string(), ToString::to_string)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_moves_the_state_and_goodbye_stays() {
+        let leases = Leases::default();
+        let after = |state, seconds| leases.judge(state, Duration::from_secs(seconds));
+        assert_eq!(after(ChildState::Ready, 44), ChildState::Ready);
+        assert_eq!(after(ChildState::Ready, 45), ChildState::Suspect);
+        assert_eq!(after(ChildState::Suspect, 90), ChildState::Disconnected);
+        assert_eq!(after(ChildState::Left, 900), ChildState::Left);
+        assert_eq!(after(ChildState::Registered, 900), ChildState::Registered);
+    }
+}

@@ -1,0 +1,285 @@
+//! The seam: what loops and handlers ask of a store, whatever keeps the records.
+
+use async_trait::async_trait;
+use edgeio_domain::{
+    child::{Accepted, Child},
+    ids::{AppUid, AssignmentId, ChildId, Lineage, SlotId, SpecHash},
+    records::{AppKey, Application, Assignment, Event, Owner, Slot},
+    time::Time,
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// Numbers the commits of a database, from 1. One per write transaction that changed something.
+pub type Revision = u64;
+
+/// What goes wrong with a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be used now; trying again may help.
+    #[error("database is not available: {attempt}")]
+    Unavailable {
+        /// What was tried.
+        attempt: &'static str,
+        /// What the database said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// There is no room left to write.
+    #[error("database cannot grow: {attempt}; free space on its disk")]
+    Full {
+        /// What was tried.
+        attempt: &'static str,
+        /// What the database said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A record in the database cannot be understood.
+    #[error("record in table {table} cannot be read: {what}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Another process has this database open.
+    #[error(
+        "database {path} is in use by another process: stop it, or give this one a data directory of its own"
+    )]
+    Locked {
+        /// Path of the database.
+        path: String,
+    },
+    /// A name or key is already taken by another record.
+    #[error("{what} exists already")]
+    Exists {
+        /// What exists.
+        what: String,
+    },
+    /// The changes after that revision are no longer kept.
+    #[error("changes since revision {since} are no longer kept, the oldest is {oldest}")]
+    Compacted {
+        /// What was asked for.
+        since: Revision,
+        /// The oldest revision from which changes can be read.
+        oldest: Revision,
+    },
+    /// The database was made by a newer version of edgeIO, or cannot be opened as asked.
+    #[error("database {path} cannot be opened: {what}")]
+    Open {
+        /// Path or address of the database, without secrets.
+        path: String,
+        /// What is wrong and what to do.
+        what: String,
+    },
+}
+
+/// Facts of the database itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Meta {
+    /// Made with the database.
+    pub lineage: Lineage,
+    /// Raised when a child has seen higher numbers than this database knows.
+    pub issuer_epoch: u64,
+    /// The newest revision.
+    pub revision: Revision,
+    /// The newest session epoch that was handed out to any child.
+    pub session_epoch: u64,
+    /// A cluster's point with its root.
+    pub uplink: Uplink,
+    /// The database is younger than the identity beside it: what was there before is waited for until this time.
+    pub adopt_until: Time,
+}
+
+/// What a cluster has accepted from its root.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Uplink {
+    /// `None` before the first.
+    pub accepted: Option<Accepted>,
+}
+
+/// Which applications.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ApplicationFilter {
+    /// Only of this namespace.
+    pub namespace: Option<String>,
+    /// Only with this name.
+    pub name: Option<String>,
+    /// Only of this owner.
+    pub owner: Option<Owner>,
+    /// Only after this (namespace, name, owner) in the order of the list.
+    pub after: Option<AppKey>,
+    /// At most so many.
+    pub limit: Option<u64>,
+}
+
+/// Which slots. All given conditions hold. Ordered by (namespace, application, service, ordinal, id).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SlotFilter {
+    /// Only of this namespace.
+    pub namespace: Option<String>,
+    /// Only of applications with this name.
+    pub application: Option<String>,
+    /// Only of this application.
+    pub uid: Option<AppUid>,
+    /// Only these.
+    pub ids: Option<Vec<SlotId>>,
+    /// Only those that the parent tier owns (true) or does not own (false).
+    pub upstream: Option<bool>,
+    /// Only after this one in the order of the list.
+    pub after: Option<SlotId>,
+    /// At most so many.
+    pub limit: Option<u64>,
+}
+
+/// Which assignments. All given conditions hold. Ordered by id.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AssignmentFilter {
+    /// Only of this child.
+    pub child: Option<ChildId>,
+    /// Only of this application.
+    pub uid: Option<AppUid>,
+    /// Only of these slots.
+    pub slots: Option<Vec<SlotId>>,
+    /// Only these.
+    pub ids: Option<Vec<AssignmentId>>,
+    /// Only those whose order changed after this revision.
+    pub ordered_after: Option<Revision>,
+}
+
+/// What a change is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ChangeKind {
+    /// An application: the id is its uid.
+    Application,
+    /// A slot or one of its assignments: the id is the slot's.
+    Slot,
+    /// A child.
+    Child,
+}
+
+/// One entry of the log of changes. What changed is read from its own table; gone is what is not there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// The commit.
+    pub revision: Revision,
+    /// What it is about.
+    pub kind: ChangeKind,
+    /// Its id.
+    pub id: Uuid,
+    /// Namespace, empty for a child.
+    pub namespace: String,
+    /// The application's or the child's name, so that a filter works on what is gone.
+    pub name: String,
+}
+
+/// The answer that a request got, kept with its effect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RequestRecord {
+    /// The caller's id.
+    pub request_id: String,
+    /// Which call.
+    pub method: String,
+    /// SHA-256 over the request without its id: another body under the same id is refused.
+    pub body_hash: [u8; 32],
+    /// The encoded answer.
+    pub response: Vec<u8>,
+    /// When.
+    pub at: Time,
+}
+
+/// One staged write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Write {
+    /// Creates or replaces an application with its services.
+    PutApplication(Application),
+    /// Removes an application.
+    DeleteApplication(AppUid),
+    /// Keeps a spec's bytes; the same hash is kept once.
+    PutSpec(SpecHash, Vec<u8>),
+    /// Creates or replaces a slot.
+    PutSlot(Slot),
+    /// Removes a slot.
+    DeleteSlot(SlotId),
+    /// Creates or replaces an assignment; with `ordered` its order_revision becomes this commit's revision.
+    PutAssignment {
+        /// The record.
+        assignment: Assignment,
+        /// Its order changed: the link must send it.
+        ordered: bool,
+    },
+    /// Removes an assignment.
+    DeleteAssignment(AssignmentId),
+    /// Creates or replaces a child.
+    PutChild(Child),
+    /// Removes a child.
+    DeleteChild(ChildId),
+    /// Remembers that an id was stopped for good.
+    PutTombstone(Uuid, Time),
+    /// Replaces issuer_epoch, session_epoch, uplink and adopt_until; lineage and revision are the store's own.
+    PutMeta(Meta),
+    /// Adds an event.
+    PutEvent(Event),
+    /// Keeps an answer.
+    PutRequest(RequestRecord),
+    /// Removes events, answers, tombstones and the log of changes older than this, and specs that nothing uses.
+    Compact(Time),
+}
+
+/// Reads of one consistent state.
+#[async_trait]
+pub trait ReadTx: Send + Sync {
+    /// Facts of the database.
+    async fn meta(&self) -> Result<Meta, StoreError>;
+    /// Applications by (namespace, name, owner).
+    async fn applications(
+        &self,
+        filter: &ApplicationFilter,
+    ) -> Result<Vec<Application>, StoreError>;
+    /// One application.
+    async fn application(&self, uid: AppUid) -> Result<Option<Application>, StoreError>;
+    /// Bytes of specs; those that are not known are left out.
+    async fn specs(&self, hashes: &[SpecHash]) -> Result<Vec<(SpecHash, Vec<u8>)>, StoreError>;
+    /// Slots.
+    async fn slots(&self, filter: &SlotFilter) -> Result<Vec<Slot>, StoreError>;
+    /// Assignments.
+    async fn assignments(&self, filter: &AssignmentFilter) -> Result<Vec<Assignment>, StoreError>;
+    /// All children, by id.
+    async fn children(&self) -> Result<Vec<Child>, StoreError>;
+    /// One child.
+    async fn child(&self, id: ChildId) -> Result<Option<Child>, StoreError>;
+    /// Which of these ids were stopped for good.
+    async fn tombstones(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError>;
+    /// The answer to a request.
+    async fn request(&self, request_id: &str) -> Result<Option<RequestRecord>, StoreError>;
+    /// Changes after `since`, oldest first, at most `limit` commits.
+    ///
+    /// # Errors
+    /// [`StoreError::Compacted`] when they are no longer kept.
+    async fn changes(&self, since: Revision, limit: u64) -> Result<Vec<Change>, StoreError>;
+    /// The newest events, newest first.
+    async fn events(&self, limit: u64) -> Result<Vec<Event>, StoreError>;
+}
+
+/// A write transaction. Dropping it without a commit changes nothing.
+#[async_trait]
+pub trait WriteTx: ReadTx {
+    /// Stages a write. Reads of this transaction do not see it. Writes are applied in the order they are staged.
+    fn stage(&mut self, write: Write);
+    /// Whether anything is staged.
+    fn is_empty(&self) -> bool;
+    /// Makes all staged writes durable under one new revision; without any, nothing happens and the newest revision is
+    /// answered.
+    async fn commit(self: Box<Self>) -> Result<Revision, StoreError>;
+}
+
+/// A tier's database.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Begins to read.
+    async fn read(&self) -> Result<Box<dyn ReadTx + '_>, StoreError>;
+    /// Begins to write; waits for the write transaction before it.
+    async fn write(&self) -> Result<Box<dyn WriteTx + '_>, StoreError>;
+    /// The newest revision as it changes: wakes loops, carries no facts.
+    fn watch(&self) -> watch::Receiver<Revision>;
+}
