@@ -2,7 +2,10 @@
 //!
 //! Nothing is written by hand here but the module tree. The `.proto` files under `edgeio/` are the reference.
 
-#![expect(clippy::allow_attributes, reason = "generated code says what it allows")]
+#![expect(
+    clippy::allow_attributes,
+    reason = "generated code says what it allows"
+)]
 #![expect(
     clippy::large_enum_variant,
     reason = "the large variant of a stream's message is the usual one: boxing it would cost, not save"
@@ -29,7 +32,11 @@ pub mod root {
 /// `edgeio.cluster`: what only a cluster serves.
 pub mod cluster {
     /// Version 1.
-    #[expect(clippy::allow_attributes, clippy::large_enum_variant, reason = "generated code")]
+    #[expect(
+        clippy::allow_attributes,
+        clippy::large_enum_variant,
+        reason = "generated code"
+    )]
     pub mod v1 {
         tonic::include_proto!("edgeio.cluster.v1");
     }
