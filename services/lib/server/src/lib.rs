@@ -1,9 +1,13 @@
 //! The chassis that every binary shares: config, telemetry, health, reflection, shutdown, status map.
 //!
-//! Here is nothing that knows what an application, a cluster or a worker is.
+//! A binary's `main` is [`launch::launch`] with the parts of this crate: [`config`], [`telemetry`],
+//! [`shutdown`], a bound [`grpc::Listener`] and an [`grpc::Api`]. Here is nothing that knows what
+//! an application, a cluster or a worker is.
 
 pub mod auth;
 pub mod config;
+pub mod grpc;
+pub mod launch;
 pub mod shutdown;
 pub mod status;
 pub mod telemetry;

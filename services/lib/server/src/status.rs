@@ -148,9 +148,9 @@ pub enum Refusal {
     /// The process is stopping.
     #[error("this server is stopping; try again, another one may answer")]
     Stopping,
-    /// A handler panicked.
-    #[error("a handler panicked")]
-    Panicked,
+    /// A handler panicked, with this text. The panic hook has printed the place.
+    #[error("a handler panicked: {0}")]
+    Panicked(String),
     /// A handler runs without the layer that authenticates.
     #[error("no principal in the request")]
     NoPrincipal,
@@ -160,13 +160,13 @@ impl Classify for Refusal {
     fn kind(&self) -> Kind {
         match self {
             Self::Stopping => Kind::Unavailable,
-            Self::Panicked | Self::NoPrincipal => Kind::Internal,
+            Self::Panicked(_) | Self::NoPrincipal => Kind::Internal,
         }
     }
     fn reason(&self) -> &'static str {
         match self {
             Self::Stopping => "SERVER_STOPPING",
-            Self::Panicked => "PANIC",
+            Self::Panicked(_) => "PANIC",
             Self::NoPrincipal => "NO_PRINCIPAL",
         }
     }
@@ -174,7 +174,7 @@ impl Classify for Refusal {
         match self {
             // About what a restart of one process takes.
             Self::Stopping => Some(Duration::from_secs(1)),
-            Self::Panicked | Self::NoPrincipal => None,
+            Self::Panicked(_) | Self::NoPrincipal => None,
         }
     }
 }

@@ -8,12 +8,14 @@
 //! Deliberately absent: reloading at run time (a restart adopts what runs, so it costs nothing),
 //! and serde derives (a derive stops at the first error; reading key by key does not).
 
+mod arguments;
 mod bind;
 mod load;
 mod macros;
 mod print;
 mod problem;
 mod secret;
+mod strays;
 mod value;
 
 pub use bind::{ServeConfig, bind_rule};

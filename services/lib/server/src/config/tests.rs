@@ -13,13 +13,13 @@ use crate::telemetry::{LogFormat, TelemetryConfig};
 
 crate::config! {
     /// How to reach the parent.
-    pub struct Uplink {
+    struct Uplink {
         /// Where the parent listens.
-        pub parent: String = "127.0.0.1:10000".to_owned(),
+        parent: String = "127.0.0.1:10000".to_owned(),
         /// Longest pause between two attempts.
-        pub backoff_cap: Duration = Duration::from_secs(30),
+        backoff_cap: Duration = Duration::from_secs(30),
         /// Credential of this cluster.
-        pub token: Option<Secret<String>>,
+        token: Option<Secret<String>>,
     }
 }
 
@@ -37,29 +37,29 @@ impl Validate for Uplink {
 
 crate::config! {
     /// A configuration with one of everything.
-    pub struct Sample {
+    struct Sample {
         /// Serving.
-        pub serve: Flat<ServeConfig> = Flat(ServeConfig {
+        serve: Flat<ServeConfig> = Flat(ServeConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 10100)),
             ..ServeConfig::default()
         }),
         /// Logging.
-        pub telemetry: Flat<TelemetryConfig>,
+        telemetry: Flat<TelemetryConfig>,
         /// Directory of the database.
         /// Made when it does not exist.
-        pub data_dir: PathBuf = "/var/lib/edgeio".into(),
+        data_dir: PathBuf = "/var/lib/edgeio".into(),
         /// Name of this cluster.
-        pub name: Option<String>,
+        name: Option<String>,
         /// Most workers.
-        pub max_workers: u16 = 500,
+        max_workers: u16 = 500,
         /// Share of workers that may be replaced in a minute.
-        pub share: f64 = 0.1,
+        share: f64 = 0.1,
         /// Runtimes to offer.
-        pub runtimes: Vec<String> = vec!["docker".to_owned(), "process".to_owned()],
+        runtimes: Vec<String> = vec!["docker".to_owned(), "process".to_owned()],
         /// Labels of this cluster.
-        pub labels: BTreeMap<String, String>,
+        labels: BTreeMap<String, String>,
         /// The way to the parent.
-        pub uplink: Uplink,
+        uplink: Uplink,
     }
 }
 

@@ -1,0 +1,227 @@
+//! The gRPC server of every binary: services in, one bounded and observable server out.
+//!
+//! [`Api`] adds what every server has: health, reflection v1 and v1alpha, limits, a request id and
+//! a span a call, panics caught, callers authenticated. [`Api::serve`] ends under one deadline:
+//! readiness goes down, accepting stops, open calls drain, and what is still open is cut and named.
+//!
+//! Deliberately absent: TLS and gRPC-Web (with identity, later), and `max_connection_age` (worth
+//! its reconnects only behind a load balancer, and a child must first know to attach again before).
+
+mod body;
+mod inflight;
+mod io;
+mod layer;
+mod limits;
+
+pub use inflight::{InFlight, OpenCall};
+pub use io::{BindError, Listener};
+pub use layer::RequestId;
+pub use limits::{Limits, MAX_DECODED_BYTES, MAX_ENCODED_BYTES};
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::RoutesBuilder;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tower::Service;
+
+use crate::auth::Authenticate;
+use crate::shutdown::Shutdown;
+use io::Incoming;
+use layer::ChassisLayer;
+
+/// How long after the cut the connections' tasks may take to notice. They are woken at once; this
+/// only bounds a defect.
+const CUT_GRACE: Duration = Duration::from_secs(1);
+
+/// Why a server did not serve, or not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The descriptor set is no descriptor set.
+    #[error("build the reflection service")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("serve gRPC")]
+    Transport(#[source] tonic::transport::Error),
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "what was cut belongs into the log or the test"]
+pub enum Served {
+    /// Every call had ended.
+    Drained,
+    /// The deadline passed: these calls were cut.
+    Cut(Vec<OpenCall>),
+}
+
+/// A server being put together.
+pub struct Api {
+    auth: Arc<dyn Authenticate>,
+    limits: Limits,
+    routes: RoutesBuilder,
+    names: Vec<&'static str>,
+    health: HealthReporter,
+    in_flight: InFlight,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Api")
+            .field("services", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    /// A server with health and reflection, whose calls pass `auth`.
+    ///
+    /// # Errors
+    /// When the descriptor set of the proto crate cannot be decoded.
+    pub fn new(auth: Arc<dyn Authenticate>) -> Result<Self, ServeError> {
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(edgeio_proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let mut routes = RoutesBuilder::default();
+        routes
+            .add_service(health_service)
+            .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
+            // grpcurl before 1.9 and many tools ask the old version only.
+            .add_service(
+                reflection()
+                    .build_v1alpha()
+                    .map_err(ServeError::Reflection)?,
+            );
+        let (limits, in_flight) = (Limits::default(), InFlight::default());
+        Ok(Self {
+            auth,
+            limits,
+            routes,
+            names: Vec::new(),
+            health,
+            in_flight,
+        })
+    }
+
+    /// Adds a service. Make it by [`crate::bounded!`], which sets the sizes of its messages.
+    #[must_use]
+    pub fn service<S>(mut self, service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.routes.add_service(service);
+        self.names.push(S::NAME);
+        self
+    }
+
+    /// Replaces the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Tells readiness, such as NOT_SERVING while the database is away. [`Api::serve`] sets
+    /// SERVING for each service at its start and NOT_SERVING at its stop.
+    #[must_use]
+    pub fn health(&self) -> HealthReporter {
+        self.health.clone()
+    }
+
+    /// The calls that are open, for metrics and for the message of a stop.
+    #[must_use]
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.clone()
+    }
+
+    /// Serves until `stop`, then drains for `drain` at most and cuts the rest.
+    ///
+    /// Handlers of long streams end them by [`Shutdown::end`]; one that does not is cut.
+    ///
+    /// # Errors
+    /// When the transport fails.
+    pub async fn serve(
+        self,
+        listener: Listener,
+        stop: Shutdown,
+        drain: Duration,
+    ) -> Result<Served, ServeError> {
+        for name in self.names.iter().copied().chain([""]) {
+            self.health
+                .set_service_status(name, ServingStatus::Serving)
+                .await;
+        }
+        let address = listener.address();
+        tracing::info!(%address, services = ?self.names, "serving grpc");
+
+        let (cut, cut_token) = Shutdown::new();
+        let layer = ChassisLayer::new(self.auth, self.in_flight.clone(), stop.clone());
+        let (health, names) = (self.health, self.names);
+        let readiness_down = {
+            let stop = stop.clone();
+            async move {
+                stop.wait().await;
+                for name in names.iter().copied().chain([""]) {
+                    health
+                        .set_service_status(name, ServingStatus::NotServing)
+                        .await;
+                }
+            }
+        };
+        let serving = self
+            .limits
+            .apply(Server::builder())
+            .layer(layer)
+            .add_routes(self.routes.routes())
+            .serve_with_incoming_shutdown(Incoming::new(listener, cut_token), readiness_down);
+        tokio::pin!(serving);
+
+        // tonic waits for its connections without a deadline of its own.
+        let deadline = async {
+            stop.wait().await;
+            tokio::time::sleep(drain).await;
+        };
+        tokio::select! {
+            ended = &mut serving => {
+                ended.map_err(ServeError::Transport)?;
+                tracing::info!(%address, "stopped serving grpc");
+                return Ok(Served::Drained);
+            }
+            () = deadline => {}
+        }
+        let open = self.in_flight.open();
+        tracing::warn!(%address, open = ?open, "cut calls that did not end before the deadline");
+        cut.fire();
+        if tokio::time::timeout(CUT_GRACE, serving).await.is_err() {
+            tracing::error!(%address, "connections did not close after the cut");
+        }
+        Ok(Served::Cut(open))
+    }
+}
+
+/// Bounds the messages of a generated server: `bounded!(ApplicationServiceServer::new(handler))`.
+///
+/// tonic decodes 4 MiB and encodes without a limit unless told; see
+/// [`MAX_DECODED_BYTES`] and [`MAX_ENCODED_BYTES`].
+#[macro_export]
+macro_rules! bounded {
+    ($server:expr) => {
+        $server
+            .max_decoding_message_size($crate::grpc::MAX_DECODED_BYTES)
+            .max_encoding_message_size($crate::grpc::MAX_ENCODED_BYTES)
+    };
+}

@@ -1,0 +1,78 @@
+//! The life of a binary, so that every `main` is a table of contents: load the configuration, start
+//! logging, take the signals, run, and turn the end into an exit code.
+
+use std::error::Error;
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::config::{Config, Effective, Program, from_process};
+use crate::shutdown::{Shutdown, Signals};
+use crate::status::chain;
+use crate::telemetry::{self, TelemetryConfig};
+
+/// How long blocking work (a file, a look-up of a name) may still take when everything else has
+/// ended. It cannot be cancelled, and nothing durable depends on it.
+const BLOCKING_GRACE: Duration = Duration::from_secs(1);
+
+/// Runs a binary: exit 0 after a graceful stop, 64 on a bad configuration, 1 on an error.
+///
+/// `telemetry` names the configuration's logging section; `run` returns when `Shutdown` was fired
+/// and all is put away, or with what went wrong.
+pub fn launch<C, F, Fut, E>(
+    program: &Program,
+    telemetry: fn(&C) -> &TelemetryConfig,
+    run: F,
+) -> ExitCode
+where
+    C: Config,
+    F: FnOnce(C, Shutdown) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    let Effective {
+        config, warnings, ..
+    } = match from_process(program) {
+        Ok(effective) => effective,
+        Err(code) => return code,
+    };
+    if let Err(error) = telemetry::init(telemetry(&config)) {
+        return failed(program, &error);
+    }
+    tracing::info!(
+        program = program.name,
+        version = program.version,
+        "starting"
+    );
+    for warning in warnings {
+        tracing::warn!(%warning, "configuration is odd");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(program, &error),
+    };
+    let outcome = runtime.block_on(async {
+        let (trigger, stop) = Shutdown::new();
+        // Spawned, hence handled from the first moment, while `run` still starts.
+        let signals = tokio::spawn(Signals::install()?.drive(trigger));
+        let outcome = run(config, stop).await.map_err(Into::into);
+        signals.abort();
+        outcome
+    });
+    runtime.shutdown_timeout(BLOCKING_GRACE);
+    match outcome {
+        Ok(()) => {
+            tracing::info!(program = program.name, "stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(program, &*error),
+    }
+}
+
+fn failed(program: &Program, error: &(dyn Error + 'static)) -> ExitCode {
+    tracing::error!(program = program.name, error = %chain(error), "failed");
+    ExitCode::FAILURE
+}
