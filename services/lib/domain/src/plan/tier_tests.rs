@@ -202,7 +202,8 @@ fn what_does_not_run_goes_before_what_does() {
         .observed
         .phase = Phase::Preparing;
     world.app = Some(app(2, 1));
-    world.settle();
+    let actions = world.plan();
+    world.carry_out(&actions);
     assert_eq!(world.running(), [0, 2]);
 }
 
