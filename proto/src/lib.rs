@@ -2,15 +2,6 @@
 //!
 //! Nothing is written by hand here but the module tree. The `.proto` files under `edgeio/` are the reference.
 
-#![expect(
-    clippy::allow_attributes,
-    reason = "generated code says what it allows"
-)]
-#![expect(
-    clippy::large_enum_variant,
-    reason = "the large variant of a stream's message is the usual one: boxing it would cost, not save"
-)]
-
 /// `edgeio.api`: what people use.
 pub mod api {
     /// Version 1.

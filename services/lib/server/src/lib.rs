@@ -1,6 +1,6 @@
 //! The chassis that every binary shares: config, telemetry, health, reflection, shutdown, status map.
 //!
-//! A binary's `main` is [`launch::launch`] with the parts of this crate: [`config`], [`telemetry`],
+//! A binary's `main` is [`launch::launch`] with the parts of this crate: [`mod@config`], [`telemetry`],
 //! [`shutdown`], a bound [`grpc::Listener`] and an [`grpc::Api`]. Here is nothing that knows what
 //! an application, a cluster or a worker is.
 
