@@ -113,6 +113,34 @@ pub struct ApplicationFilter {
     pub limit: Option<u64>,
 }
 
+/// Where a slot stands in the order of lists. It is a value and not a look-up, so that a list goes on from a slot that was
+/// removed in between.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct SlotPlace {
+    /// Namespace.
+    pub namespace: String,
+    /// Name of the application.
+    pub application: String,
+    /// Name of the service.
+    pub service: String,
+    /// The replica's number.
+    pub ordinal: u32,
+    /// Its id.
+    pub id: SlotId,
+}
+
+impl From<&Slot> for SlotPlace {
+    fn from(slot: &Slot) -> Self {
+        Self {
+            namespace: slot.app.namespace.as_str().to_owned(),
+            application: slot.app.name.as_str().to_owned(),
+            service: slot.service.as_str().to_owned(),
+            ordinal: slot.ordinal,
+            id: slot.id,
+        }
+    }
+}
+
 /// Which slots. All given conditions hold. Ordered by (namespace, application, service, ordinal, id).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SlotFilter {
@@ -126,8 +154,8 @@ pub struct SlotFilter {
     pub ids: Option<Vec<SlotId>>,
     /// Only those that the parent tier owns (true) or does not own (false).
     pub upstream: Option<bool>,
-    /// Only after this one in the order of the list.
-    pub after: Option<SlotId>,
+    /// Only after this place in the order of the list.
+    pub after: Option<SlotPlace>,
     /// At most so many.
     pub limit: Option<u64>,
 }
@@ -188,7 +216,8 @@ pub struct RequestRecord {
     pub at: Time,
 }
 
-/// One staged write.
+/// One staged write. The store sets the `revision` of each record that it keeps to that of the commit. Removing what is
+/// not there does nothing. Whether a name is taken is judged by how things stand at the end of the commit.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Write {
     /// Creates or replaces an application with its services.
@@ -201,7 +230,8 @@ pub enum Write {
     PutSlot(Slot),
     /// Removes a slot.
     DeleteSlot(SlotId),
-    /// Creates or replaces an assignment; with `ordered` its order_revision becomes this commit's revision.
+    /// Creates or replaces an assignment. With `ordered` its order_revision becomes this commit's revision, without it
+    /// the recorded one stays, whatever the record says; a new assignment takes the record's.
     PutAssignment {
         /// The record.
         assignment: Assignment,
@@ -222,11 +252,12 @@ pub enum Write {
     PutEvent(Event),
     /// Keeps an answer.
     PutRequest(RequestRecord),
-    /// Removes events, answers, tombstones and the log of changes older than this, and specs that nothing uses.
+    /// Removes events, answers, tombstones and the log of changes older than this, and specs that nothing uses. It works
+    /// after all other writes of its commit, wherever it is staged.
     Compact(Time),
 }
 
-/// Reads of one consistent state.
+/// Reads of one consistent state. Short-lived: a database cannot tidy up behind an open one.
 #[async_trait]
 pub trait ReadTx: Send + Sync {
     /// Facts of the database.
@@ -257,7 +288,7 @@ pub trait ReadTx: Send + Sync {
     /// # Errors
     /// [`StoreError::Compacted`] when they are no longer kept.
     async fn changes(&self, since: Revision, limit: u64) -> Result<Vec<Change>, StoreError>;
-    /// The newest events, newest first.
+    /// The events that were recorded last, newest first.
     async fn events(&self, limit: u64) -> Result<Vec<Event>, StoreError>;
 }
 
@@ -269,7 +300,11 @@ pub trait WriteTx: ReadTx {
     /// Whether anything is staged.
     fn is_empty(&self) -> bool;
     /// Makes all staged writes durable under one new revision; without any, nothing happens and the newest revision is
-    /// answered.
+    /// answered. Once begun it goes to its end, also when the caller stops waiting.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when a name of an application or a child is taken: then nothing was written. After
+    /// [`StoreError::Unavailable`] it is not known whether it was.
     async fn commit(self: Box<Self>) -> Result<Revision, StoreError>;
 }
 
@@ -282,4 +317,7 @@ pub trait Store: Send + Sync + 'static {
     async fn write(&self) -> Result<Box<dyn WriteTx + '_>, StoreError>;
     /// The newest revision as it changes: wakes loops, carries no facts.
     fn watch(&self) -> watch::Receiver<Revision>;
+    /// Waits for the write transaction that is under way and gives the database free, for another process to open.
+    /// Everything after it is an error. Where there is nothing to give free it does nothing.
+    async fn close(&self) {}
 }

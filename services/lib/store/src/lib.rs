@@ -8,8 +8,11 @@
 //! new revision, taken last. Write transactions of one database exclude each other.
 
 pub mod api;
+mod batch;
+pub mod memory;
 
 pub use api::{
     ApplicationFilter, AssignmentFilter, Change, ChangeKind, Meta, ReadTx, RequestRecord, Revision,
-    SlotFilter, Store, StoreError, Uplink, Write, WriteTx,
+    SlotFilter, SlotPlace, Store, StoreError, Uplink, Write, WriteTx,
 };
+pub use memory::MemoryStore;

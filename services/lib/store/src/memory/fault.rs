@@ -1,0 +1,37 @@
+//! Faults at commits, for the simulator: a process that dies just before, or just after, its commit became durable.
+
+use std::sync::PoisonError;
+
+use super::MemoryStore;
+use crate::api::{Revision, StoreError};
+
+/// Where a commit breaks off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommitFault {
+    /// Nothing was written.
+    Before,
+    /// Everything was written, but the writer does not learn of it and nobody is woken.
+    After,
+}
+
+/// Asked at each commit, with the revision that it would have; `None` lets it be.
+pub type FaultHook = Box<dyn FnMut(Revision) -> Option<CommitFault> + Send>;
+
+impl MemoryStore {
+    /// Has this asked at each commit from now on; `None` ends it.
+    pub fn on_commit(&self, hook: Option<FaultHook>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = hook;
+    }
+
+    pub(super) fn next_fault(&self, revision: Revision) -> Option<CommitFault> {
+        let mut hook = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        hook.as_mut().and_then(|hook| hook(revision))
+    }
+}
+
+pub(super) fn injected() -> StoreError {
+    StoreError::Unavailable {
+        attempt: "commit",
+        source: "a fault of the simulation".into(),
+    }
+}
