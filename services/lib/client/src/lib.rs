@@ -1,1 +1,18 @@
 //! What a caller needs: channels, deadlines, retry, watch resume.
+//!
+//! Used by the command line, by the uplinks of clusters and bridges, and by tests. Nothing here
+//! knows what a call means; it only makes calls survive what networks and restarts do to them.
+
+mod backoff;
+mod channel;
+mod explain;
+mod retry;
+mod target;
+mod watch;
+
+pub use backoff::{Backoff, BackoffPolicy};
+pub use channel::{ChannelError, Options, connect, connect_now};
+pub use explain::{Failure, explain_status, printable};
+pub use retry::{Repeat, is_transient, retry};
+pub use target::{Target, TargetError};
+pub use watch::{Resumable, WatchEvent, resume};
