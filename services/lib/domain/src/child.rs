@@ -143,10 +143,6 @@ pub struct Child {
     pub session_epoch: u64,
     /// The attempt that opened that session.
     pub attach: AttachId,
-    /// Its reports are recorded up to this one, in that session.
-    pub recorded_seq: u64,
-    /// What it has accepted of this tier.
-    pub applied_revision: u64,
     /// A full report is awaited before anything is sent to it.
     pub adopting: bool,
     /// Boot id of its machine.

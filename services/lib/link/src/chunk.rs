@@ -1,0 +1,103 @@
+//! Cutting lists of whole entries into messages that fit the bus.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+
+/// Most bytes of entries in one message. The bus takes 64 KiB; a spec is 48 KiB at most and never shares a chunk with
+/// another one that does not fit; the rest is room for the message's own fields.
+pub const CHUNK_BYTES: usize = 60 * 1024;
+
+/// Splits entries so that each part stays under [`CHUNK_BYTES`], as far as single entries allow. Never empty.
+pub fn split<T: Message>(entries: Vec<T>) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = vec![Vec::new()];
+    let mut size = 0;
+    for entry in entries {
+        // Tag and length of an embedded message take at most 6 bytes here.
+        let length = entry.encoded_len() + 6;
+        if size + length > CHUNK_BYTES && size > 0 {
+            parts.push(Vec::new());
+            size = 0;
+        }
+        size += length;
+        if let Some(last) = parts.last_mut() {
+            last.push(entry);
+        }
+    }
+    parts
+}
+
+/// Collects the parts of one chunked message.
+#[derive(Debug)]
+pub struct Assembly<K, T> {
+    key: Option<K>,
+    parts: BTreeMap<u32, T>,
+}
+
+impl<K: PartialEq, T> Default for Assembly<K, T> {
+    fn default() -> Self {
+        Self {
+            key: None,
+            parts: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: PartialEq, T> Assembly<K, T> {
+    /// Adds a part; returns all of them, in order, once the last one is there. Another key drops what was collected.
+    pub fn add(&mut self, key: K, chunk: u32, chunks: u32, part: T) -> Option<Vec<T>> {
+        if self.key.as_ref() != Some(&key) {
+            self.parts.clear();
+            self.key = Some(key);
+        }
+        let chunks = chunks.max(1);
+        if chunk >= chunks {
+            return None;
+        }
+        self.parts.insert(chunk, part);
+        if self.parts.len() < chunks as usize {
+            return None;
+        }
+        self.key = None;
+        Some(std::mem::take(&mut self.parts).into_values().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_hold_whole_entries_and_fit() {
+        let entries: Vec<Vec<u8>> = (0..40).map(|n| vec![1; 1000 * (n % 7 + 1)]).collect();
+        let parts = split(entries.clone());
+        assert!(parts.len() > 1);
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.iter().map(|e| e.encoded_len()).sum::<usize>() <= CHUNK_BYTES)
+        );
+        assert_eq!(parts.concat(), entries);
+        assert_eq!(split(Vec::<Vec<u8>>::new()).len(), 1);
+    }
+
+    #[test]
+    fn an_assembly_is_complete_once_and_in_order() {
+        let mut assembly = Assembly::default();
+        assert_eq!(assembly.add(1, 1, 2, "b"), None);
+        assert_eq!(assembly.add(1, 1, 2, "b"), None);
+        assert_eq!(assembly.add(1, 0, 2, "a"), Some(vec!["a", "b"]));
+        assert_eq!(assembly.add(1, 0, 2, "a"), None);
+        assert_eq!(
+            assembly.add(2, 1, 2, "y"),
+            None,
+            "the first part of another message does not count"
+        );
+        assert_eq!(
+            assembly.add(2, 7, 2, "z"),
+            None,
+            "a part that cannot be is dropped"
+        );
+        assert_eq!(assembly.add(3, 0, 0, "whole"), Some(vec!["whole"]));
+    }
+}

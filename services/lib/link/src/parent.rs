@@ -1,0 +1,266 @@
+//! The parent's half of the link: what to answer a child whose report is recorded, and what to send when orders change.
+//!
+//! One [`Parent`] is one session. It decides from what the child says it has applied, so it can be lost and made again at
+//! any time: at worst something is sent twice.
+
+use std::time::Duration;
+
+use edgeio_domain::{child::Accepted, digest::Digest16, time::Time};
+use edgeio_proto::link::v1::{self, parent_message};
+
+use crate::{
+    chunk::{self, Assembly},
+    convert,
+};
+
+/// How long sent orders may be unanswered before they are sent again. The child answers each at once.
+const SEND_AGAIN: Duration = Duration::from_secs(3);
+/// How long an asked-for report may be missing before it is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+
+/// What the parent's database says about the child, after the report was recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Facts {
+    /// The parent's lineage, issuer epoch and newest revision.
+    pub point: Accepted,
+    /// Revision of the newest order for this child; 0 without any.
+    pub newest_order: u64,
+    /// Digest over the orders that the child shall hold.
+    pub assignments: Digest16,
+    /// Digest over the states that are recorded.
+    pub states: Digest16,
+}
+
+/// What to send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Send {
+    /// All entries.
+    Snapshot,
+    /// The entries whose order changed after this revision.
+    Delta {
+        /// The child holds this.
+        from: u64,
+    },
+    /// Ask for a full report.
+    AskFull,
+}
+
+/// The parent's half of one session.
+#[derive(Debug)]
+pub struct Parent {
+    /// The session's number.
+    pub epoch: u64,
+    /// Nothing is sent before a full report is recorded.
+    pub awaiting_full: bool,
+    seq: u64,
+    gap: bool,
+    sent: Option<(u64, Time)>,
+    asked: Option<Time>,
+    full: Assembly<u64, ()>,
+}
+
+/// How a report meets its session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Receipt {
+    /// Record it.
+    Record {
+        /// With this report, everything that the child knows was told.
+        completes_full: bool,
+    },
+    /// It was recorded before: acknowledge it again.
+    Repeated,
+    /// It is not of this session.
+    Stale,
+}
+
+impl Parent {
+    /// A session that was just opened, or taken up again after the parent was restarted.
+    #[must_use]
+    pub fn new(epoch: u64, recorded_seq: u64, awaiting_full: bool) -> Self {
+        Self {
+            epoch,
+            awaiting_full,
+            seq: recorded_seq,
+            gap: false,
+            sent: None,
+            asked: None,
+            full: Assembly::default(),
+        }
+    }
+
+    /// Reports are recorded up to this one.
+    #[must_use]
+    pub fn recorded_seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Takes the numbers of a report. The caller records it before it calls [`Parent::answer`].
+    pub fn receive(&mut self, report: &v1::Report) -> Receipt {
+        if report.session_epoch != self.epoch {
+            return Receipt::Stale;
+        }
+        if report.seq <= self.seq {
+            return Receipt::Repeated;
+        }
+        self.gap |= report.seq != self.seq + 1;
+        self.seq = report.seq;
+        let completes_full = report.full && {
+            // The parts of one full report have consecutive numbers, so their first number names them.
+            let first = report.seq.saturating_sub(u64::from(report.chunk));
+            self.full
+                .add(first, report.chunk, report.chunks, ())
+                .is_some()
+        };
+        if completes_full {
+            self.gap = false;
+            self.awaiting_full = false;
+            self.asked = None;
+        }
+        Receipt::Record { completes_full }
+    }
+
+    /// What to send after a report was recorded.
+    pub fn answer(&mut self, report: &v1::Report, facts: &Facts, now: Time) -> Option<Send> {
+        if self.awaiting_full {
+            return self.ask(now);
+        }
+        let applied = report
+            .applied
+            .as_ref()
+            .and_then(|a| convert::accepted_from_wire(a).ok());
+        let known = applied.filter(|a| {
+            a.lineage == facts.point.lineage && a.issuer_epoch == facts.point.issuer_epoch
+        });
+        let waiting = |sent: Option<(u64, Time)>, applied: u64| {
+            sent.is_some_and(|(revision, at)| applied < revision && now.since(at) < SEND_AGAIN)
+        };
+        let Some(known) = known else {
+            return if waiting(self.sent, 0) {
+                None
+            } else {
+                Some(Send::Snapshot)
+            };
+        };
+        if known.revision < facts.newest_order {
+            return if waiting(self.sent, known.revision) {
+                None
+            } else {
+                Some(Send::Delta {
+                    from: known.revision,
+                })
+            };
+        }
+        if convert::digest(&report.assignments_digest)
+            .is_some_and(|digest| digest != facts.assignments)
+        {
+            let fresh = self.sent.is_none_or(|(_, at)| now.since(at) >= SEND_AGAIN);
+            return fresh.then_some(Send::Snapshot);
+        }
+        let differs =
+            convert::digest(&report.states_digest).is_some_and(|digest| digest != facts.states);
+        if self.gap || differs {
+            return self.ask(now);
+        }
+        None
+    }
+
+    fn ask(&mut self, now: Time) -> Option<Send> {
+        let fresh = self.asked.is_none_or(|at| now.since(at) >= ASK_AGAIN);
+        fresh.then(|| {
+            self.asked = Some(now);
+            Send::AskFull
+        })
+    }
+
+    /// What to send when orders changed, without a word from the child.
+    #[must_use]
+    pub fn push(&self, applied: u64, newest_order: u64) -> Option<Send> {
+        if self.awaiting_full {
+            return None;
+        }
+        let from = self
+            .sent
+            .map_or(applied, |(revision, _)| revision.max(applied));
+        (from < newest_order).then_some(Send::Delta { from })
+    }
+
+    /// Builds a snapshot or delta and notes that it is sent.
+    pub fn entries(
+        &mut self,
+        send: Send,
+        point: Accepted,
+        entries: Vec<v1::Assignment>,
+        specs: Vec<v1::Spec>,
+        now: Time,
+    ) -> Vec<v1::ParentMessage> {
+        self.sent = Some((point.revision, now));
+        let mut parts: Vec<(Vec<v1::Assignment>, Vec<v1::Spec>)> = chunk::split(specs)
+            .into_iter()
+            .filter(|p| !p.is_empty())
+            .map(|p| (Vec::new(), p))
+            .collect();
+        parts.extend(chunk::split(entries).into_iter().map(|p| (p, Vec::new())));
+        if let [(_, specs), (entries, _)] = &mut parts[..] {
+            let size =
+                |list: &[v1::Spec]| list.iter().map(prost::Message::encoded_len).sum::<usize>();
+            let small: usize = entries.iter().map(prost::Message::encoded_len).sum();
+            if size(specs) + small <= chunk::CHUNK_BYTES {
+                parts = vec![(std::mem::take(entries), std::mem::take(specs))];
+            }
+        }
+        let chunks = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        let lineage = point.lineage.to_string();
+        let message = |(chunk, (entries, specs)): (usize, (Vec<v1::Assignment>, Vec<v1::Spec>))| {
+            let chunk = u32::try_from(chunk).unwrap_or(u32::MAX);
+            let (lineage, issuer_epoch) = (lineage.clone(), point.issuer_epoch);
+            let body = match send {
+                Send::Delta { from } => parent_message::Message::Delta(v1::Delta {
+                    lineage,
+                    issuer_epoch,
+                    from_revision: from,
+                    to_revision: point.revision,
+                    entries,
+                    specs,
+                    chunk,
+                    chunks,
+                }),
+                Send::Snapshot | Send::AskFull => parent_message::Message::Snapshot(v1::Snapshot {
+                    lineage,
+                    issuer_epoch,
+                    revision: point.revision,
+                    entries,
+                    specs,
+                    chunk,
+                    chunks,
+                }),
+            };
+            self.wrap(body)
+        };
+        parts.into_iter().enumerate().map(message).collect()
+    }
+
+    /// Puts a message into this session's envelope.
+    #[must_use]
+    pub fn wrap(&self, message: parent_message::Message) -> v1::ParentMessage {
+        v1::ParentMessage {
+            session_epoch: self.epoch,
+            message: Some(message),
+        }
+    }
+
+    /// Asks for a report.
+    #[must_use]
+    pub fn request(&self, full: bool) -> v1::ParentMessage {
+        self.wrap(parent_message::Message::ReportRequest(v1::ReportRequest {
+            full,
+        }))
+    }
+
+    /// Says what is recorded.
+    #[must_use]
+    pub fn ack(&self) -> v1::ParentMessage {
+        self.wrap(parent_message::Message::Ack(v1::Ack {
+            recorded_seq: self.seq,
+        }))
+    }
+}

@@ -1,0 +1,96 @@
+//! Which states a child still has to tell: it keeps telling until the parent has recorded them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use edgeio_domain::ids::AssignmentId;
+
+/// Numbers the changes of one assignment's state at the child.
+pub type StateVersion = u64;
+
+/// Bookkeeping of one session.
+#[derive(Debug, Default)]
+pub struct Reports {
+    /// Sequence number of the newest report.
+    seq: u64,
+    /// What was told, newest version each.
+    told: BTreeMap<AssignmentId, StateVersion>,
+    /// What is recorded by the parent.
+    recorded: BTreeMap<AssignmentId, StateVersion>,
+    /// Reports that are not recorded yet.
+    open: VecDeque<(u64, Vec<(AssignmentId, StateVersion)>)>,
+}
+
+impl Reports {
+    /// The states that were not told yet in this version.
+    pub fn untold<'a>(
+        &'a self,
+        states: impl Iterator<Item = (AssignmentId, StateVersion)> + 'a,
+    ) -> impl Iterator<Item = (AssignmentId, StateVersion)> + 'a {
+        states.filter(|(id, version)| self.told.get(id).is_none_or(|told| told < version))
+    }
+
+    /// The states that are not recorded by the parent.
+    pub fn unrecorded<'a>(
+        &'a self,
+        states: impl Iterator<Item = (AssignmentId, StateVersion)> + 'a,
+    ) -> impl Iterator<Item = (AssignmentId, StateVersion)> + 'a {
+        states.filter(|(id, version)| !self.is_recorded(*id, *version))
+    }
+
+    /// Whether the parent has recorded this version.
+    #[must_use]
+    pub fn is_recorded(&self, id: AssignmentId, version: StateVersion) -> bool {
+        self.recorded
+            .get(&id)
+            .is_some_and(|recorded| *recorded >= version)
+    }
+
+    /// Notes a report with these states and returns its number.
+    pub fn send(&mut self, states: Vec<(AssignmentId, StateVersion)>) -> u64 {
+        self.seq += 1;
+        for (id, version) in &states {
+            self.told.insert(*id, *version);
+        }
+        self.open.push_back((self.seq, states));
+        self.seq
+    }
+
+    /// Notes that reports up to `seq` are recorded.
+    pub fn acknowledge(&mut self, seq: u64) {
+        while let Some((_, states)) = self.open.pop_front_if(|(open, _)| *open <= seq) {
+            for (id, version) in states {
+                let recorded = self.recorded.entry(id).or_default();
+                *recorded = (*recorded).max(version);
+            }
+        }
+    }
+
+    /// Forgets what is not held any more.
+    pub fn forget(&mut self, id: AssignmentId) {
+        self.told.remove(&id);
+        self.recorded.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_state_is_told_until_it_is_recorded() {
+        let id = AssignmentId(Uuid::from_u128(1));
+        let mut reports = Reports::default();
+        let untold = |r: &Reports, v| r.untold([(id, v)].into_iter()).count();
+        assert_eq!(untold(&reports, 1), 1);
+        let first = reports.send(vec![(id, 1)]);
+        assert_eq!((untold(&reports, 1), untold(&reports, 2)), (0, 1));
+        assert!(!reports.is_recorded(id, 1));
+        let second = reports.send(vec![(id, 2)]);
+        reports.acknowledge(first);
+        assert!(reports.is_recorded(id, 1) && !reports.is_recorded(id, 2));
+        reports.acknowledge(second);
+        assert!(reports.is_recorded(id, 2));
+    }
+}
