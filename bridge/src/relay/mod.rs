@@ -1,0 +1,147 @@
+//! The bridge: one gRPC stream to the cluster, one NATS connection, messages carried between them.
+//!
+//! Up: the worker's id is the subject's, never the payload's; reports are passed on in order and never dropped
+//! knowingly, samples are coalesced. Down: each message is published for its worker. The bridge takes part in the
+//! bridges' queue group only while it is attached, so what it could not pass on goes to another bridge.
+//! It holds no state: what it has in hand when it dies shows at the cluster as a gap and is asked for again.
+
+mod coalesce;
+mod config;
+mod counters;
+mod downlink;
+mod queue;
+mod session;
+mod uplink;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use config::Config;
+pub use counters::{Count, Counters};
+use queue::Queue;
+use session::{Ended, Session};
+
+use crate::bus::nats::NatsBridgeBus;
+use crate::bus::{BridgeBus, ConnectError};
+
+/// The first wait before attaching again is up to this. Usually the cluster runs beside the bridge and is back soon.
+const BACKOFF_BASE: Duration = Duration::from_millis(250);
+/// No wait is longer: a cluster has a handful of bridges, so they cannot overrun it, and all its workers wait.
+const BACKOFF_CAP: Duration = Duration::from_secs(5);
+
+/// A bridge cannot run. What may pass, such as a cluster or broker that is away, is waited for and never an error.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The cluster's address has no meaning.
+    #[error("read the cluster's address `{address}`")]
+    Cluster {
+        /// As it was given.
+        address: String,
+        /// Why.
+        #[source]
+        source: tonic::transport::Error,
+    },
+    /// The broker's address has no meaning.
+    #[error(transparent)]
+    Broker(#[from] ConnectError),
+}
+
+/// Runs a bridge until `stop`, then hands on what it has in hand and ends.
+///
+/// # Errors
+/// [`RunError`], at the start only.
+pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    Relay::new(config).run(stop).await
+}
+
+/// A bridge, before it runs.
+#[derive(Debug)]
+pub struct Relay {
+    config: Config,
+    id: Uuid,
+    counters: Arc<Counters>,
+}
+
+impl Relay {
+    /// A bridge with a random id.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            id: Uuid::new_v4(),
+            counters: Arc::default(),
+        }
+    }
+
+    /// What it counts, also while it runs.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// As [`run`].
+    ///
+    /// # Errors
+    /// [`RunError`], at the start only.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let endpoint =
+            session::endpoint(&self.config.cluster).map_err(|source| RunError::Cluster {
+                address: self.config.cluster.clone(),
+                source,
+            })?;
+        let bus = NatsBridgeBus::connect(&self.config.nats, self.id).await?;
+        let stopping = CancellationToken::new();
+        let relay = self.attach_for_ever(endpoint, &bus, &stopping);
+        tokio::pin!(relay);
+        tokio::select! {
+            () = &mut relay => {}
+            () = stop => {
+                stopping.cancel();
+                relay.await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn attach_for_ever(
+        &self,
+        endpoint: tonic::transport::Endpoint,
+        bus: &dyn BridgeBus,
+        stop: &CancellationToken,
+    ) {
+        let mut queue = Queue::new();
+        let mut backoff = edgeio_client::Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
+        let session = Session {
+            id: self.id,
+            endpoint,
+            bus,
+            interval: self.config.telemetry_interval,
+            counters: &self.counters,
+            stop,
+        };
+        while !stop.is_cancelled() {
+            match session.run(&mut queue).await {
+                Ok(Ended::Stopped) => return,
+                Ok(Ended::ByCluster(reason)) => {
+                    backoff.reset();
+                    tracing::warn!(bridge = %self.id, %reason, "detached from the cluster");
+                }
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    if self.counters.attach_failures.may_log() {
+                        tracing::warn!(bridge = %self.id, error, "cannot attach to the cluster");
+                    } else {
+                        tracing::debug!(bridge = %self.id, error, "cannot attach to the cluster");
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(backoff.next_delay()) => {}
+            }
+        }
+    }
+}

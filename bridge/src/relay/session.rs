@@ -1,0 +1,211 @@
+//! One session with the cluster: attach, carry both ways, hand over what is left.
+
+use std::time::Duration;
+
+use edgeio_proto::cluster::v1::bridge_service_client::BridgeServiceClient;
+use edgeio_proto::cluster::v1::{
+    AttachRequest, AttachResponse, BridgeHello, attach_request, attach_response,
+};
+use futures::StreamExt as _;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+use tonic::{Status, Streaming};
+use uuid::Uuid;
+
+use super::counters::Counters;
+use super::downlink;
+use super::queue::Queue;
+use super::uplink::Uplink;
+use crate::bus::{BridgeBus, JoinError};
+
+/// How long a connection may take to be made.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the cluster may take to say welcome. It writes nothing for that.
+const WELCOME_PATIENCE: Duration = Duration::from_secs(10);
+/// An idle path is tried this often and given up after [`KEEPALIVE_PATIENCE`], so a dead one is known within the
+/// 45 s of a worker's lease.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How long the cluster may take to answer that.
+const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the broker may take to confirm that this bridge has left its group.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the cluster may take to take what is left at a graceful end. Kubernetes kills after 30 s.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What sessions are made from.
+pub(super) struct Session<'a> {
+    pub(super) id: Uuid,
+    pub(super) endpoint: Endpoint,
+    pub(super) bus: &'a dyn BridgeBus,
+    pub(super) interval: Duration,
+    pub(super) counters: &'a Counters,
+    pub(super) stop: &'a CancellationToken,
+}
+
+/// Why a session that had begun is over.
+pub(super) enum Ended {
+    /// A stop was asked for.
+    Stopped,
+    /// The cluster, or the path to it, ended the stream.
+    ByCluster(String),
+}
+
+/// Why a session did not begin.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    #[error("connect to {uri}")]
+    Connect {
+        uri: String,
+        #[source]
+        source: tonic::transport::Error,
+    },
+    #[error("attach to {uri}")]
+    Attach {
+        uri: String,
+        #[source]
+        source: Box<Status>,
+    },
+    #[error("{uri} did not say welcome within {WELCOME_PATIENCE:?}")]
+    Silent { uri: String },
+    #[error("{uri} said something else before its welcome")]
+    NoWelcome { uri: String },
+    #[error("{uri} says that its id is `{id}`, which is no id")]
+    ClusterId { uri: String, id: String },
+    #[error(transparent)]
+    Join(#[from] JoinError),
+}
+
+/// The endpoint of a cluster's address such as `http://127.0.0.1:10100`.
+pub(super) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(address.to_owned())?
+        .connect_timeout(CONNECT_PATIENCE)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_PATIENCE)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true))
+}
+
+impl Session<'_> {
+    /// Runs one session to its end.
+    pub(super) async fn run(&self, queue: &mut Queue) -> Result<Ended, SessionError> {
+        // Cancelled however this ends: the request stream of a session that is over must take nothing more.
+        let over = CancellationToken::new();
+        let _over = over.clone().drop_guard();
+        let welcomed = CancellationToken::new();
+
+        let attached = async {
+            match timeout(WELCOME_PATIENCE, self.attach(queue, &welcomed, &over)).await {
+                Ok(attached) => attached,
+                Err(_elapsed) => Err(SessionError::Silent { uri: self.uri() }),
+            }
+        };
+        let (cluster, mut inbound) = tokio::select! {
+            attached = attached => attached?,
+            () = self.stop.cancelled() => return Ok(Ended::Stopped),
+        };
+        self.counters.attached.add(1);
+        tracing::info!(bridge = %self.id, %cluster, "attached to the cluster");
+        let foreign = queue.belong_to(cluster);
+        self.counters.lost.add(foreign);
+        welcomed.cancel();
+
+        let leave = CancellationToken::new();
+        let events = self.bus.join(cluster, leave.clone()).await?;
+        let mut up = Uplink::new(events, queue.sender(), self.interval, self.counters);
+        let mut down = std::pin::pin!(downlink::run(
+            &mut inbound,
+            self.bus,
+            cluster,
+            self.counters
+        ));
+
+        let ended = tokio::select! {
+            ended = &mut down => by_cluster(ended),
+            () = up.run() => Ended::ByCluster("the bus is closed".to_owned()),
+            () = self.stop.cancelled() => Ended::Stopped,
+        };
+        leave.cancel();
+        match ended {
+            Ended::Stopped => {
+                // Half-closing tells the cluster that this is all; its own end tells that it has read it.
+                let handover = async {
+                    let _ = timeout(LEAVE_PATIENCE, up.run()).await;
+                    up.drained().await;
+                    over.cancel();
+                    let _ = down.await;
+                };
+                if timeout(HANDOVER_PATIENCE, handover).await.is_err() {
+                    tracing::warn!(bridge = %self.id, "the cluster did not take what was left");
+                }
+            }
+            Ended::ByCluster(_) => {
+                over.cancel();
+                let _ = timeout(LEAVE_PATIENCE, up.keep_rest()).await;
+            }
+        }
+        Ok(ended)
+    }
+
+    async fn attach(
+        &self,
+        queue: &Queue,
+        welcomed: &CancellationToken,
+        over: &CancellationToken,
+    ) -> Result<(Uuid, Streaming<AttachResponse>), SessionError> {
+        let channel = self
+            .endpoint
+            .connect()
+            .await
+            .map_err(|source| SessionError::Connect {
+                uri: self.uri(),
+                source,
+            })?;
+        let refused = |status| SessionError::Attach {
+            uri: self.uri(),
+            source: Box::new(status),
+        };
+        let hello = BridgeHello {
+            bridge_id: self.id.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let hello = AttachRequest {
+            message: Some(attach_request::Message::Hello(hello)),
+        };
+        let outbound =
+            futures::stream::iter([hello]).chain(queue.outbound(welcomed.clone(), over.clone()));
+        let mut inbound = BridgeServiceClient::new(channel)
+            .attach(outbound)
+            .await
+            .map_err(refused)?
+            .into_inner();
+        let welcome = match inbound
+            .message()
+            .await
+            .map_err(refused)?
+            .and_then(|r| r.message)
+        {
+            Some(attach_response::Message::Welcome(welcome)) => welcome,
+            Some(attach_response::Message::Worker(_)) | None => {
+                return Err(SessionError::NoWelcome { uri: self.uri() });
+            }
+        };
+        let cluster =
+            Uuid::try_parse(&welcome.cluster_id).map_err(|_| SessionError::ClusterId {
+                uri: self.uri(),
+                id: welcome.cluster_id.clone(),
+            })?;
+        Ok((cluster, inbound))
+    }
+
+    fn uri(&self) -> String {
+        self.endpoint.uri().to_string()
+    }
+}
+
+fn by_cluster(ended: Result<(), Status>) -> Ended {
+    Ended::ByCluster(match ended {
+        Ok(()) => "it ended the stream".to_owned(),
+        Err(status) => format!("{:?}: {}", status.code(), status.message()),
+    })
+}
