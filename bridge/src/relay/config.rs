@@ -2,13 +2,101 @@
 
 use std::time::Duration;
 
-/// Configuration of a bridge.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The cluster's gRPC endpoint.
-    pub cluster: String,
-    /// The broker.
-    pub nats: String,
-    /// How often a worker's newest samples go to the cluster.
-    pub telemetry_interval: Duration,
+use edgeio_client::Target;
+use edgeio_server::config::{Check, Flat, Validate};
+use edgeio_server::telemetry::TelemetryConfig;
+
+use crate::bus::nats::check_address;
+
+/// Samples more often than this would be sent as they come, which is what coalescing is to prevent.
+const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+
+edgeio_server::config! {
+    /// Configuration of a bridge.
+    pub struct Config {
+        /// Logging.
+        pub telemetry: Flat<TelemetryConfig>,
+        /// The cluster's gRPC API: `HOST:PORT`, with `http://` before it if you like.
+        pub cluster: String = "http://127.0.0.1:10100".to_owned(),
+        /// The broker that the workers use: `nats://HOST:PORT`.
+        pub nats: String = "nats://127.0.0.1:4222".to_owned(),
+        /// How often the newest samples of each worker go to the cluster; the ones between are forgotten.
+        // A person who watches sees a second; workers send every few seconds, so little is held back, while a
+        // worker that floods costs the cluster one message a second.
+        pub telemetry_interval: Duration = Duration::from_secs(1),
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self, check: &mut Check<'_>) {
+        if let Err(error) = self.cluster.parse::<Target>() {
+            check.fail(
+                "cluster",
+                error.to_string(),
+                "write an address such as `127.0.0.1:10100`",
+            );
+        }
+        if let Err(error) = check_address(&self.nats) {
+            let why = std::error::Error::source(&error).map(ToString::to_string);
+            check.fail(
+                "nats",
+                format!("`{}`: {}", self.nats, why.unwrap_or_default()),
+                "write an address such as `nats://127.0.0.1:4222`",
+            );
+        }
+        if self.telemetry_interval < LEAST_INTERVAL {
+            check.fail(
+                "telemetry_interval",
+                "samples would not be coalesced",
+                "write at least `100ms`",
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use edgeio_server::config::{Loaded, Program, load};
+
+    use super::*;
+
+    const PROGRAM: Program = Program {
+        name: "edgeio-bridge",
+        version: "0",
+        about: "A bridge.",
+    };
+
+    fn read(args: &[&str]) -> Result<Loaded<Config>, String> {
+        let argv = std::iter::once("edgeio-bridge")
+            .chain(args.iter().copied())
+            .map(OsString::from);
+        load(&PROGRAM, argv, Vec::new()).map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_a_cluster_and_a_broker_on_this_machine() {
+        let Ok(Loaded::Run(effective)) = read(&[]) else {
+            panic!("no configuration")
+        };
+        assert_eq!(effective.config.cluster, "http://127.0.0.1:10100");
+        assert_eq!(effective.config.nats, "nats://127.0.0.1:4222");
+    }
+
+    #[test]
+    fn every_bad_value_is_named_at_once() {
+        let args = [
+            "--cluster",
+            "https://c:1",
+            "--nats",
+            "http://b:1",
+            "--telemetry-interval",
+            "1ms",
+        ];
+        let text = read(&args).unwrap_err();
+        for key in ["cluster: ", "nats: ", "telemetry_interval: "] {
+            assert!(text.contains(key), "`{key}` is not named in:\n{text}");
+        }
+    }
 }

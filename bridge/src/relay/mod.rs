@@ -14,8 +14,9 @@ mod session;
 mod uplink;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use edgeio_client::{Backoff, BackoffPolicy, Target, TargetError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -27,10 +28,14 @@ use session::{Ended, Session};
 use crate::bus::nats::NatsBridgeBus;
 use crate::bus::{BridgeBus, ConnectError};
 
-/// The first wait before attaching again is up to this. Usually the cluster runs beside the bridge and is back soon.
-const BACKOFF_BASE: Duration = Duration::from_millis(250);
-/// No wait is longer: a cluster has a handful of bridges, so they cannot overrun it, and all its workers wait.
-const BACKOFF_CAP: Duration = Duration::from_secs(5);
+/// Waits between two attempts to attach.
+const BACKOFF: BackoffPolicy = BackoffPolicy {
+    // Usually the cluster runs beside the bridge and is back soon.
+    base: Duration::from_millis(250),
+    // A cluster has a handful of bridges, so they cannot overrun it, and all its workers wait for them.
+    cap: Duration::from_secs(5),
+    healthy: Duration::from_secs(10),
+};
 
 /// A bridge cannot run. What may pass, such as a cluster or broker that is away, is waited for and never an error.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +47,7 @@ pub enum RunError {
         address: String,
         /// Why.
         #[source]
-        source: tonic::transport::Error,
+        source: TargetError,
     },
     /// The broker's address has no meaning.
     #[error(transparent)]
@@ -87,14 +92,17 @@ impl Relay {
     /// # Errors
     /// [`RunError`], at the start only.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let endpoint =
-            session::endpoint(&self.config.cluster).map_err(|source| RunError::Cluster {
+        let target = self
+            .config
+            .cluster
+            .parse()
+            .map_err(|source| RunError::Cluster {
                 address: self.config.cluster.clone(),
                 source,
             })?;
         let bus = NatsBridgeBus::connect(&self.config.nats, self.id).await?;
         let stopping = CancellationToken::new();
-        let relay = self.attach_for_ever(endpoint, &bus, &stopping);
+        let relay = self.attach_for_ever(target, &bus, &stopping);
         tokio::pin!(relay);
         tokio::select! {
             () = &mut relay => {}
@@ -106,27 +114,25 @@ impl Relay {
         Ok(())
     }
 
-    async fn attach_for_ever(
-        &self,
-        endpoint: tonic::transport::Endpoint,
-        bus: &dyn BridgeBus,
-        stop: &CancellationToken,
-    ) {
+    async fn attach_for_ever(&self, target: Target, bus: &dyn BridgeBus, stop: &CancellationToken) {
         let mut queue = Queue::new();
-        let mut backoff = edgeio_client::Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
+        let mut backoff = Backoff::new(BACKOFF);
         let session = Session {
             id: self.id,
-            endpoint,
+            target,
             bus,
             interval: self.config.telemetry_interval,
             counters: &self.counters,
             stop,
         };
         while !stop.is_cancelled() {
-            match session.run(&mut queue).await {
+            let began = Instant::now();
+            let ended = session.run(&mut queue).await;
+            let mut lived = Duration::ZERO;
+            match ended {
                 Ok(Ended::Stopped) => return,
                 Ok(Ended::ByCluster(reason)) => {
-                    backoff.reset();
+                    lived = began.elapsed();
                     tracing::warn!(bridge = %self.id, %reason, "detached from the cluster");
                 }
                 Err(error) => {
@@ -140,7 +146,7 @@ impl Relay {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(backoff.next_delay()) => {}
+                () = tokio::time::sleep(backoff.pause(lived)) => {}
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use edgeio_client::{ChannelError, Options, Target, connect_now};
 use edgeio_proto::cluster::v1::bridge_service_client::BridgeServiceClient;
 use edgeio_proto::cluster::v1::{
     AttachRequest, AttachResponse, BridgeHello, attach_request, attach_response,
@@ -9,7 +10,6 @@ use edgeio_proto::cluster::v1::{
 use futures::StreamExt as _;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
@@ -19,15 +19,10 @@ use super::queue::Queue;
 use super::uplink::Uplink;
 use crate::bus::{BridgeBus, JoinError};
 
-/// How long a connection may take to be made.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the cluster may take to say welcome. It writes nothing for that.
 const WELCOME_PATIENCE: Duration = Duration::from_secs(10);
-/// An idle path is tried this often and given up after [`KEEPALIVE_PATIENCE`], so a dead one is known within the
-/// 45 s of a worker's lease.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-/// How long the cluster may take to answer that.
-const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(10);
+/// An idle path is tried every 15 s and given up 10 s later, so a dead one is known within the 45 s of a worker's lease.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(10));
 /// How long the broker may take to confirm that this bridge has left its group.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the cluster may take to take what is left at a graceful end. Kubernetes kills after 30 s.
@@ -36,7 +31,7 @@ const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
 /// What sessions are made from.
 pub(super) struct Session<'a> {
     pub(super) id: Uuid,
-    pub(super) endpoint: Endpoint,
+    pub(super) target: Target,
     pub(super) bus: &'a dyn BridgeBus,
     pub(super) interval: Duration,
     pub(super) counters: &'a Counters,
@@ -54,36 +49,22 @@ pub(super) enum Ended {
 /// Why a session did not begin.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionError {
-    #[error("connect to {uri}")]
-    Connect {
-        uri: String,
-        #[source]
-        source: tonic::transport::Error,
-    },
-    #[error("attach to {uri}")]
+    #[error(transparent)]
+    Connect(#[from] ChannelError),
+    #[error("attach to `{target}`")]
     Attach {
-        uri: String,
+        target: Target,
         #[source]
         source: Box<Status>,
     },
-    #[error("{uri} did not say welcome within {WELCOME_PATIENCE:?}")]
-    Silent { uri: String },
-    #[error("{uri} said something else before its welcome")]
-    NoWelcome { uri: String },
-    #[error("{uri} says that its id is `{id}`, which is no id")]
-    ClusterId { uri: String, id: String },
+    #[error("`{target}` did not say welcome within {WELCOME_PATIENCE:?}")]
+    Silent { target: Target },
+    #[error("`{target}` said something else before its welcome")]
+    NoWelcome { target: Target },
+    #[error("`{target}` says that its id is `{id}`, which is no id")]
+    ClusterId { target: Target, id: String },
     #[error(transparent)]
     Join(#[from] JoinError),
-}
-
-/// The endpoint of a cluster's address such as `http://127.0.0.1:10100`.
-pub(super) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(address.to_owned())?
-        .connect_timeout(CONNECT_PATIENCE)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE_PATIENCE)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true))
 }
 
 impl Session<'_> {
@@ -97,7 +78,9 @@ impl Session<'_> {
         let attached = async {
             match timeout(WELCOME_PATIENCE, self.attach(queue, &welcomed, &over)).await {
                 Ok(attached) => attached,
-                Err(_elapsed) => Err(SessionError::Silent { uri: self.uri() }),
+                Err(_elapsed) => Err(SessionError::Silent {
+                    target: self.target.clone(),
+                }),
             }
         };
         let (cluster, mut inbound) = tokio::select! {
@@ -153,16 +136,15 @@ impl Session<'_> {
         welcomed: &CancellationToken,
         over: &CancellationToken,
     ) -> Result<(Uuid, Streaming<AttachResponse>), SessionError> {
-        let channel = self
-            .endpoint
-            .connect()
-            .await
-            .map_err(|source| SessionError::Connect {
-                uri: self.uri(),
-                source,
-            })?;
+        let (keepalive_interval, keepalive_timeout) = KEEPALIVE;
+        let patience = Options {
+            keepalive_interval,
+            keepalive_timeout,
+            ..Options::default()
+        };
+        let channel = connect_now(&self.target, &patience).await?;
         let refused = |status| SessionError::Attach {
-            uri: self.uri(),
+            target: self.target.clone(),
             source: Box::new(status),
         };
         let hello = BridgeHello {
@@ -187,19 +169,17 @@ impl Session<'_> {
         {
             Some(attach_response::Message::Welcome(welcome)) => welcome,
             Some(attach_response::Message::Worker(_)) | None => {
-                return Err(SessionError::NoWelcome { uri: self.uri() });
+                return Err(SessionError::NoWelcome {
+                    target: self.target.clone(),
+                });
             }
         };
         let cluster =
             Uuid::try_parse(&welcome.cluster_id).map_err(|_| SessionError::ClusterId {
-                uri: self.uri(),
+                target: self.target.clone(),
                 id: welcome.cluster_id.clone(),
             })?;
         Ok((cluster, inbound))
-    }
-
-    fn uri(&self) -> String {
-        self.endpoint.uri().to_string()
     }
 }
 
