@@ -23,7 +23,7 @@ bench: ## Measure: floors, one deployment hop by hop, footprint
 	@$(TOOLS)/get-tools bench
 	@$(TOOLS)/start-docker
 	@$(MAKE) --no-print-directory build
-	@$(TOOLS)/bench
+	cargo bench --locked -p edgeio-integration-tests
 
 build: ## Build the release binaries into target/release
 	@set -e; for p in $(BINARIES); do echo "== $$p"; cargo build --release --locked -p $$p; done
