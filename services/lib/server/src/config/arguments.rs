@@ -10,6 +10,7 @@ use super::{Key, Problem, Program};
 
 fn command(program: &Program, keys: &[&Key]) -> Command {
     let base = Command::new(program.name)
+        .bin_name(program.name)
         .version(program.version)
         .about(program.about)
         .after_help(

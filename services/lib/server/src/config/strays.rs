@@ -40,9 +40,7 @@ pub(super) fn environment(
             Err(_) => continue,
         };
         if ours && !names.contains(&name) && !OTHERS.contains(&name.as_str()) {
-            let near = names
-                .iter()
-                .find(|candidate| strsim::damerau_levenshtein(candidate, &name) <= 2);
+            let near = names.iter().find(|candidate| is_slip_of(&name, candidate));
             match near {
                 Some(near) => problems.push(Problem {
                     path: name,
@@ -58,6 +56,17 @@ pub(super) fn environment(
     }
     warnings.sort();
     (known, warnings)
+}
+
+/// Whether `name` is `meant` with a slip or two of the finger. Short names differ by little from
+/// names of others, so there only one is taken for a slip.
+fn is_slip_of(name: &str, meant: &str) -> bool {
+    let slips = if meant.len() <= "EDGEIO_".len() + 5 {
+        1
+    } else {
+        2
+    };
+    strsim::damerau_levenshtein(name, meant) <= slips
 }
 
 /// Reports every key of the file that is none, with the one that was probably meant.

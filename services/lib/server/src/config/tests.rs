@@ -278,7 +278,7 @@ fn variables_of_others_are_only_a_warning() {
         &[
             ("EDGEIO_ROOT_PORT", "tcp://10.0.0.1:10000"),
             ("EDGEIO_SERVER", "x"),
-            ("EDGEIO_CONFIGX", ""),
+            ("EDGEIO_FOO", ""),
         ],
     );
     assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);

@@ -39,6 +39,11 @@ use layer::ChassisLayer;
 /// only bounds a defect.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
+/// How long connections without open calls may take to say goodbye at a stop: long enough to send
+/// the tail of the last answer over a poor link, short enough that a frozen client, which will never
+/// answer, does not hold up every stop for the whole deadline.
+const IDLE_GRACE: Duration = Duration::from_secs(3);
+
 /// Why a server did not serve, or not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -191,9 +196,10 @@ impl Api {
         tokio::pin!(serving);
 
         // tonic waits for its connections without a deadline of its own.
+        let in_flight = self.in_flight.clone();
         let deadline = async {
             stop.wait().await;
-            tokio::time::sleep(drain).await;
+            let _ = tokio::time::timeout(drain, in_flight.idle_for(IDLE_GRACE)).await;
         };
         tokio::select! {
             ended = &mut serving => {
@@ -204,11 +210,15 @@ impl Api {
             () = deadline => {}
         }
         let open = self.in_flight.open();
-        tracing::warn!(%address, open = ?open, "cut calls that did not end before the deadline");
         cut.fire();
         if tokio::time::timeout(CUT_GRACE, serving).await.is_err() {
             tracing::error!(%address, "connections did not close after the cut");
         }
+        if open.is_empty() {
+            tracing::info!(%address, "stopped serving grpc; closed idle connections");
+            return Ok(Served::Drained);
+        }
+        tracing::warn!(%address, open = ?open, "cut calls that did not end before the deadline");
         Ok(Served::Cut(open))
     }
 }

@@ -126,3 +126,26 @@ async fn a_hanging_stream_and_a_hanging_call_are_cut_and_named_at_the_deadline()
     }
     capture.finish().unwrap();
 }
+
+#[tokio::test]
+async fn a_frozen_client_without_calls_does_not_hold_up_the_stop() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let capture = Capture::start();
+    let server = Running::with(Limits::default(), PATIENCE * 100).await;
+    // A client that says hello, and then never answers anything.
+    let mut frozen = tokio::net::TcpStream::connect(server.address)
+        .await
+        .unwrap();
+    let hello = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &[0, 0, 0, 4, 0, 0, 0, 0, 0],
+    ]
+    .concat();
+    frozen.write_all(&hello).await.unwrap();
+    let mut settings = [0; 9];
+    frozen.read_exact(&mut settings).await.unwrap();
+    server.trigger.fire();
+    assert_eq!(server.ended().await, Served::Drained);
+    capture.finish().unwrap();
+}
