@@ -1,1 +1,39 @@
-//! The edgeio command line.
+//! The `edgeio` command line.
+//!
+//! A reader's map: `args` says what can be typed, `commands` has one file a command, `manifest` reads what `apply` takes,
+//! `remote` speaks to a server, `observe` keeps what a watch has told, `output` is everything that is written. What a server says is
+//! cleaned of terminal control sequences before it is shown. Nothing is kept between two runs: no context file, no cache.
+
+pub mod args;
+mod commands;
+mod error;
+pub mod manifest;
+mod observe;
+mod output;
+mod remote;
+
+use std::process::ExitCode;
+
+use args::Cli;
+pub use error::CliError;
+
+/// Runs one command and answers the program's exit code: 0 done, 1 failed, 2 wrong usage or manifest, 3 server not reached.
+pub fn main(cli: Cli) -> ExitCode {
+    let out = output::Out::new();
+    match run(cli, out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            out.error(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli, out: output::Out) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| CliError::Failed(format!("start the program's runtime: {source}")))?;
+    runtime.block_on(commands::run(cli, out))
+}

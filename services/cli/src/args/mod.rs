@@ -1,0 +1,56 @@
+//! What can be typed. Each command's own arguments stand beside its code in `commands`.
+
+mod shared;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{apply, completion, delete, describe, forget, get, scale, version, watch};
+pub use shared::{Format, FormatArgs, NamespaceArgs, ServerAddress, ServerArgs, WaitArgs};
+
+const AFTER_HELP: &str = "\
+Examples:
+  edgeio apply -f hello.yaml --wait     deploy an application and follow it until it runs
+  edgeio get apps                       what is deployed and whether it runs
+  edgeio describe app hello             why something does not run
+  edgeio scale hello --replicas 5       run more or fewer of it
+  edgeio delete hello --wait            stop it everywhere
+
+The same commands work at the root and at a cluster; `--server` or EDGEIO_SERVER says which. \
+Every call can be made with grpcurl as well: `grpcurl -plaintext 127.0.0.1:10000 list`.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 server not reached.";
+
+/// Deploys applications to edge clusters and tells what becomes of them.
+#[derive(Debug, Parser)]
+#[command(name = "edgeio", version, about, after_help = AFTER_HELP, max_term_width = 110)]
+pub struct Cli {
+    /// Where to send the call.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create or change applications from a manifest.
+    Apply(apply::Args),
+    /// List applications, services, instances, clusters or workers.
+    Get(get::Args),
+    /// Show one application or instance in full, with reasons.
+    Describe(describe::Args),
+    /// Set how many replicas of a service run.
+    Scale(scale::Args),
+    /// Delete an application.
+    Delete(delete::Args),
+    /// Remove a worker or cluster that will not come back.
+    Forget(forget::Args),
+    /// Print changes as they happen.
+    Watch(watch::Args),
+    /// Print the version.
+    Version(version::Args),
+    /// Print a completion script for a shell.
+    Completion(completion::Args),
+}

@@ -1,0 +1,371 @@
+//! `edgeio describe`: one application or instance in full, with the reasons for where it stands.
+
+use edgeio_proto::api::v1::{Application, Instance, InstancePhase, Reachability, ServiceSpec};
+use serde_json::json;
+
+use super::{Context, get};
+use crate::{
+    args::{Format, FormatArgs, NamespaceArgs},
+    error::CliError,
+    observe,
+    output::{
+        json,
+        table::{pairs, table},
+        text::{application_phase, clean, clean_lines, dash, instance_phase, instant},
+    },
+    remote::Remote,
+};
+
+const APP_HELP: &str = "\
+Examples:
+  edgeio describe app hello
+  edgeio describe app hello -n shop -o json";
+
+const INSTANCE_HELP: &str = "\
+Examples:
+  edgeio describe instance hello/web/0            application, service and replica
+  edgeio describe instance 0199f3a1-7c             an id or its beginning, as `edgeio get instances` shows it";
+
+/// Show one application or instance in full, with reasons.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to show.
+    #[command(subcommand)]
+    pub what: What,
+}
+
+/// What can be shown.
+#[derive(Debug, clap::Subcommand)]
+pub enum What {
+    /// One application and its instances
+    #[command(after_help = APP_HELP, alias = "application")]
+    App(AppArgs),
+    /// One instance: phase, reason, exit code, restarts, last output; and why it has no place
+    #[command(after_help = INSTANCE_HELP)]
+    Instance(InstanceArgs),
+}
+
+/// Which application.
+#[derive(Debug, clap::Args)]
+pub struct AppArgs {
+    /// The application
+    #[arg(value_name = "APP")]
+    pub application: String,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// Which instance.
+#[derive(Debug, clap::Args)]
+pub struct InstanceArgs {
+    /// APP/SERVICE/REPLICA, or an instance's id or the beginning of it
+    #[arg(value_name = "INSTANCE")]
+    pub instance: String,
+    /// The namespace, for APP/SERVICE/REPLICA; ids are looked for in all
+    #[arg(short = 'n', long, value_name = "NAME", default_value = "default")]
+    pub namespace: String,
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
+    let remote = context.connect().await?;
+    let text = match args.what {
+        What::App(args) => {
+            let namespace = &args.namespace.namespace;
+            let application = remote.application(namespace, &args.application).await?;
+            let instances = remote.instances(namespace, &args.application).await?;
+            match args.format.output {
+                Format::Json => application_json(&application, &instances)?,
+                Format::Table => show_application(&application, &instances),
+            }
+        }
+        What::Instance(args) => {
+            let instance = find(&remote, &args).await?;
+            match args.format.output {
+                Format::Json => json::pretty(&json::value("edgeio.api.v1.Instance", &instance)?),
+                Format::Table => show_instance(&instance),
+            }
+        }
+    };
+    context.out.result(&text)
+}
+
+async fn find(remote: &Remote, args: &InstanceArgs) -> Result<Instance, CliError> {
+    let wanted = args.instance.as_str();
+    let found: Vec<Instance> = match wanted.split('/').collect::<Vec<_>>().as_slice() {
+        [prefix] => {
+            let all = remote.instances("", "").await?.into_iter();
+            all.filter(|i| i.id.starts_with(prefix) || i.slot_id.starts_with(prefix))
+                .collect()
+        }
+        [application, service, ordinal] => {
+            let ordinal: u32 = ordinal.parse().map_err(|_| malformed(wanted))?;
+            let all = remote
+                .instances(&args.namespace, application)
+                .await?
+                .into_iter();
+            let mut found: Vec<Instance> = all
+                .filter(|i| i.service == *service && i.ordinal == ordinal)
+                .collect();
+            // While it is replaced there are two: the one that stays is meant.
+            if found.iter().any(|i| !i.retiring) {
+                found.retain(|i| !i.retiring);
+            }
+            found
+        }
+        _ => return Err(malformed(wanted)),
+    };
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        (Some(instance), None) => Ok(instance),
+        (None, _) => Err(CliError::Failed(format!(
+            "no instance `{wanted}` at {}: see `edgeio get instances -A`",
+            remote.server()
+        ))),
+        (Some(first), Some(second)) => {
+            let all = [first, second].into_iter().chain(found);
+            let list: Vec<String> = all
+                .take(10)
+                .map(|i| format!("  {}  {}", i.id, observe::name(&i)))
+                .collect();
+            Err(CliError::Usage(format!(
+                "`{wanted}` may be each of these; write more of it\n{}",
+                list.join("\n")
+            )))
+        }
+    }
+}
+
+fn malformed(wanted: &str) -> CliError {
+    CliError::Usage(format!(
+        "`{wanted}` is neither APP/SERVICE/REPLICA, such as hello/web/0, nor an id"
+    ))
+}
+
+fn application_json(application: &Application, instances: &[Instance]) -> Result<String, CliError> {
+    let instances: Result<Vec<_>, CliError> = instances
+        .iter()
+        .map(|i| json::value("edgeio.api.v1.Instance", i))
+        .collect();
+    Ok(json::pretty(&json!({
+        "application": json::value("edgeio.api.v1.Application", application)?,
+        "instances": instances?,
+    })))
+}
+
+fn show_application(application: &Application, instances: &[Instance]) -> String {
+    let status = application.status.clone().unwrap_or_default();
+    let mut text = pairs(&[
+        (
+            "Application",
+            format!("{}/{}", application.namespace, application.name),
+        ),
+        ("Phase", application_phase(status.phase)),
+        ("Waits for", status.waiting_for.join(", ")),
+        ("Owner", application.owner.clone()),
+        ("Version", application.version.to_string()),
+        ("Created", instant(application.created_at.as_ref())),
+        ("Uid", application.uid.clone()),
+    ]);
+    text += "\nServices\n";
+    let services = application.spec.iter().flat_map(|spec| &spec.services);
+    let rows: Vec<Vec<String>> = services
+        .map(|spec| {
+            let counts = status.services.iter().find(|s| s.name == spec.name);
+            let counts = counts.cloned().unwrap_or_default();
+            vec![
+                spec.name.clone(),
+                format!("{}/{}", counts.running, counts.replicas),
+                counts.completed.to_string(),
+                counts.pending.to_string(),
+                counts.progressing.to_string(),
+                counts.failed.to_string(),
+                dash(&runs(spec)),
+            ]
+        })
+        .collect();
+    text += &table(
+        &[
+            "NAME",
+            "RUNNING",
+            "COMPLETED",
+            "PENDING",
+            "PROGRESSING",
+            "FAILED",
+            "RUNS",
+        ],
+        &rows,
+    );
+    if instances.is_empty() {
+        return text;
+    }
+    text += "\nInstances\n";
+    text += &get::instances_table(instances);
+    let settled = [
+        InstancePhase::Running,
+        InstancePhase::Completed,
+        InstancePhase::Stopped,
+    ];
+    for instance in instances.iter().filter(|i| !settled.contains(&i.phase())) {
+        let name = clean(&observe::name(instance));
+        text += &format!(
+            "\n{name} is {}\n{}",
+            instance_phase(instance.phase),
+            reasons(instance)
+        );
+    }
+    text
+}
+
+fn runs(spec: &ServiceSpec) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    if !spec.image.is_empty() {
+        parts.push(spec.image.clone());
+    }
+    parts.extend(
+        spec.command
+            .iter()
+            .chain(&spec.args)
+            .map(|word| quoted(word)),
+    );
+    parts.join(" ")
+}
+
+/// A word as a shell would need it, so that two arguments do not look like three.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+fn show_instance(instance: &Instance) -> String {
+    let reachability = match instance.reachability() {
+        Reachability::Reachable => "reachable: the phase is fresh",
+        Reachability::Unreachable => "unreachable: the phase is the last one that was heard",
+        Reachability::Unspecified => "not told",
+    };
+    let mut text = pairs(&[
+        ("Instance", instance.id.clone()),
+        ("Name", observe::name(instance)),
+        ("Namespace", instance.namespace.clone()),
+        ("Phase", instance_phase(instance.phase)),
+        (
+            "Retiring",
+            if instance.retiring {
+                "yes: it is wanted no more and ends".to_owned()
+            } else {
+                String::new()
+            },
+        ),
+        ("Reachability", reachability.to_owned()),
+        ("Cluster", instance.cluster.clone()),
+        ("Worker", instance.worker.clone()),
+        ("Handle", instance.handle.clone()),
+        (
+            "Running since",
+            instance
+                .running_since
+                .as_ref()
+                .map(|at| instant(Some(at)))
+                .unwrap_or_default(),
+        ),
+        ("Restarts", instance.restarts.to_string()),
+        (
+            "Exit code",
+            instance
+                .exit_code
+                .map(|code| code.to_string())
+                .unwrap_or_default(),
+        ),
+        ("Slot", instance.slot_id.clone()),
+    ]);
+    let reasons = reasons(instance);
+    if !reasons.is_empty() {
+        text += &format!("\n{reasons}");
+    }
+    text
+}
+
+/// Reason, message, candidates and last output, indented.
+fn reasons(instance: &Instance) -> String {
+    let mut text = String::new();
+    let said: Vec<&str> = [instance.reason.as_str(), instance.message.as_str()]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect();
+    if !said.is_empty() {
+        text += &format!("  {}\n", clean(&said.join(": ")));
+    }
+    for candidate in &instance.candidates {
+        text += &format!(
+            "  {}: {}\n",
+            clean(&candidate.candidate),
+            clean(&candidate.reasons.join(", "))
+        );
+    }
+    if !instance.output_tail.is_empty() {
+        text += "  Last output:\n";
+        for line in clean_lines(&String::from_utf8_lossy(&instance.output_tail)).lines() {
+            text += &format!("    | {line}\n");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeio_proto::api::v1::CandidateReasons;
+
+    use super::*;
+
+    #[test]
+    fn a_pending_instance_names_every_candidate() {
+        let candidate = |name: &str, why: &str| CandidateReasons {
+            candidate: name.into(),
+            reasons: vec![why.into(), "needs amd64".into()],
+        };
+        let text = show_instance(&Instance {
+            phase: InstancePhase::Pending.into(),
+            candidates: vec![
+                candidate("worker a", "no CPU"),
+                candidate("worker b", "no docker"),
+            ],
+            ..Default::default()
+        });
+        assert!(
+            text.contains("  worker a: no CPU, needs amd64\n  worker b: no docker, needs amd64\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn output_is_shown_line_by_line_and_harmless() {
+        let text = show_instance(&Instance {
+            phase: InstancePhase::Failed.into(),
+            reason: "Exited".into(),
+            exit_code: Some(3),
+            output_tail: b"one\n\x1b[2Jtwo \xff\n".to_vec(),
+            ..Default::default()
+        });
+        assert!(text.contains("Exit code      3\n"), "{text}");
+        assert!(
+            text.ends_with("  Exited\n  Last output:\n    | one\n    | two \u{fffd}\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn words_are_quoted_where_a_shell_needs_it() {
+        let spec = ServiceSpec {
+            command: vec!["/bin/sh".into(), "-c".into(), "echo 'a b'".into()],
+            args: vec![String::new()],
+            ..Default::default()
+        };
+        assert_eq!(runs(&spec), r"/bin/sh -c 'echo '\''a b'\''' ''");
+    }
+}

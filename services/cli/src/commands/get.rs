@@ -1,0 +1,438 @@
+//! `edgeio get`: lists.
+
+use clap::ValueEnum;
+use edgeio_proto::{
+    api::v1::{self as api, Application, Instance, Reachability, ServiceSpec, ServiceStatus},
+    cluster::v1::{self as cluster, Worker},
+    link::v1::{Capacity, Resources},
+    root::v1::{self as root, Cluster},
+};
+use serde_json::json;
+
+use super::Context;
+use crate::{
+    args::{Format, FormatArgs},
+    error::CliError,
+    observe,
+    output::{
+        json,
+        table::table,
+        text::{
+            age, application_phase, bytes, child_state, cores, dash, instance_phase, worker_state,
+        },
+    },
+};
+
+const AFTER_HELP: &str = "\
+Applications, services and instances can be listed at the root and at a cluster; clusters only at the root, workers only at a cluster.
+
+Examples:
+  edgeio get apps
+  edgeio get instances hello                            the instances of one application
+  edgeio get instances -A -o json                       of all namespaces, for a program
+  edgeio get clusters
+  edgeio get workers --server 127.0.0.1:10100           ask a cluster, not the root";
+
+/// List applications, services, instances, clusters or workers.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Args {
+    /// What to list
+    #[arg(value_enum, value_name = "WHAT")]
+    pub what: What,
+    /// Only of this application; for services and instances
+    #[arg(value_name = "APP")]
+    pub application: Option<String>,
+    /// The namespace
+    #[arg(short = 'n', long, value_name = "NAME", default_value = "default")]
+    pub namespace: String,
+    /// All namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// Applications
+    #[value(alias = "app", alias = "applications", alias = "application")]
+    Apps,
+    /// Their services
+    #[value(alias = "service")]
+    Services,
+    /// What runs, and what has no place
+    #[value(alias = "instance")]
+    Instances,
+    /// The root's clusters
+    #[value(alias = "cluster")]
+    Clusters,
+    /// A cluster's workers
+    #[value(alias = "worker")]
+    Workers,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
+    if args.application.is_some() && !matches!(args.what, What::Services | What::Instances) {
+        return Err(CliError::Usage(
+            "an application can be named for services and instances only; \
+             one application is shown by `edgeio describe app NAME`"
+                .to_owned(),
+        ));
+    }
+    let remote = context.connect().await?;
+    let namespace = if args.all_namespaces {
+        ""
+    } else {
+        args.namespace.as_str()
+    };
+    let wanted = args.application.as_deref().unwrap_or_default();
+    let as_json = args.format.output == Format::Json;
+    let text = match args.what {
+        What::Apps => {
+            let applications = remote.applications(namespace).await?;
+            if as_json {
+                let message = api::ListResponse {
+                    applications,
+                    ..Default::default()
+                };
+                json::pretty(&json::value("edgeio.api.v1.ListResponse", &message)?)
+            } else {
+                apps(&applications)
+            }
+        }
+        What::Services => {
+            let applications = match wanted {
+                "" => remote.applications(namespace).await?,
+                name => vec![remote.application(namespace, name).await?],
+            };
+            if as_json {
+                services_json(&applications)?
+            } else {
+                services(&applications)
+            }
+        }
+        What::Instances => {
+            if !wanted.is_empty() && !args.all_namespaces {
+                // An unknown name is an error, and not an empty list.
+                remote.application(namespace, wanted).await?;
+            }
+            let instances = remote.instances(namespace, wanted).await?;
+            if as_json {
+                let message = api::ListInstancesResponse {
+                    instances,
+                    ..Default::default()
+                };
+                json::pretty(&json::value(
+                    "edgeio.api.v1.ListInstancesResponse",
+                    &message,
+                )?)
+            } else {
+                instances_table(&instances)
+            }
+        }
+        What::Clusters => {
+            let clusters = remote.clusters().await?;
+            if as_json {
+                let message = root::ListResponse {
+                    clusters,
+                    ..Default::default()
+                };
+                json::pretty(&json::value("edgeio.root.v1.ListResponse", &message)?)
+            } else {
+                clusters_table(&clusters)
+            }
+        }
+        What::Workers => {
+            let workers = remote.workers().await?;
+            if as_json {
+                let message = cluster::ListResponse {
+                    workers,
+                    ..Default::default()
+                };
+                json::pretty(&json::value("edgeio.cluster.v1.ListResponse", &message)?)
+            } else {
+                workers_table(&workers)
+            }
+        }
+    };
+    if text.is_empty() {
+        context.out.note(&nothing(&args));
+    }
+    context.out.result(&text)
+}
+
+fn nothing(args: &Args) -> String {
+    let hint = match args.what {
+        What::Apps | What::Services | What::Instances if !args.all_namespaces => {
+            format!(" in namespace {}; -A looks in all", args.namespace)
+        }
+        What::Clusters => {
+            "; a cluster appears when `edgeio-cluster` registers with this root".to_owned()
+        }
+        What::Workers => {
+            "; a worker appears when `edgeio-worker` registers with this cluster".to_owned()
+        }
+        _ => String::new(),
+    };
+    format!("nothing found{hint}")
+}
+
+/// A table, or nothing when there are no rows.
+fn listed(headings: &[&str], rows: Vec<Vec<String>>) -> String {
+    if rows.is_empty() {
+        String::new()
+    } else {
+        table(headings, &rows)
+    }
+}
+
+fn apps(applications: &[Application]) -> String {
+    let rows = applications.iter().map(|app| {
+        let status = app.status.clone().unwrap_or_default();
+        let sum = |of: fn(&ServiceStatus) -> u32| status.services.iter().map(of).sum::<u32>();
+        let running = sum(|s| s.running + s.completed);
+        vec![
+            app.namespace.clone(),
+            app.name.clone(),
+            application_phase(status.phase),
+            format!("{running}/{}", sum(|s| s.replicas)),
+            sum(|s| s.pending).to_string(),
+            sum(|s| s.failed).to_string(),
+            app.owner.clone(),
+            app.version.to_string(),
+            age(app.created_at.as_ref()),
+            if status.waiting_for.is_empty() {
+                String::new()
+            } else {
+                format!("waits for {}", status.waiting_for.join(", "))
+            },
+        ]
+    });
+    listed(
+        &[
+            "NAMESPACE",
+            "NAME",
+            "PHASE",
+            "RUNNING",
+            "PENDING",
+            "FAILED",
+            "OWNER",
+            "VERSION",
+            "AGE",
+            "",
+        ],
+        rows.collect(),
+    )
+}
+
+/// Each service with its counts, which may lag behind the spec.
+fn each_service(
+    applications: &[Application],
+) -> impl Iterator<Item = (&Application, &ServiceSpec, ServiceStatus)> {
+    applications.iter().flat_map(|app| {
+        let specs = app.spec.iter().flat_map(|spec| &spec.services);
+        specs.map(move |spec| {
+            let mut counts = app.status.iter().flat_map(|status| &status.services);
+            (
+                app,
+                spec,
+                counts
+                    .find(|s| s.name == spec.name)
+                    .cloned()
+                    .unwrap_or_default(),
+            )
+        })
+    })
+}
+
+fn services(applications: &[Application]) -> String {
+    let rows = each_service(applications).map(|(app, spec, status)| {
+        let what = match spec.image.as_str() {
+            "" => [spec.command.as_slice(), spec.args.as_slice()]
+                .concat()
+                .join(" "),
+            image => image.to_owned(),
+        };
+        let resources = spec.resources.clone().unwrap_or_default();
+        vec![
+            app.namespace.clone(),
+            app.name.clone(),
+            spec.name.clone(),
+            format!("{}/{}", status.running + status.completed, status.replicas),
+            status.pending.to_string(),
+            status.progressing.to_string(),
+            status.failed.to_string(),
+            dash(&resources.cpu),
+            dash(&resources.memory),
+            shorten(&what, 60),
+        ]
+    });
+    listed(
+        &[
+            "NAMESPACE",
+            "APP",
+            "SERVICE",
+            "RUNNING",
+            "PENDING",
+            "PROGRESSING",
+            "FAILED",
+            "CPU",
+            "MEMORY",
+            "RUNS",
+        ],
+        rows.collect(),
+    )
+}
+
+fn services_json(applications: &[Application]) -> Result<String, CliError> {
+    let mut services = Vec::new();
+    for (app, spec, status) in each_service(applications) {
+        services.push(json!({
+            "namespace": app.namespace,
+            "application": app.name,
+            "spec": json::value("edgeio.api.v1.ServiceSpec", spec)?,
+            "status": json::value("edgeio.api.v1.ServiceStatus", &status)?,
+        }));
+    }
+    Ok(json::pretty(&json!({ "services": services })))
+}
+
+pub(super) fn instances_table(instances: &[Instance]) -> String {
+    let rows = instances.iter().map(|instance| {
+        let mut notes = Vec::new();
+        if instance.retiring {
+            notes.push("retiring".to_owned());
+        }
+        if !instance.reason.is_empty() {
+            notes.push(instance.reason.clone());
+        }
+        vec![
+            instance.namespace.clone(),
+            observe::name(instance),
+            instance_phase(instance.phase),
+            reachable(instance),
+            dash(&observe::place(instance)),
+            instance.restarts.to_string(),
+            age(instance.running_since.as_ref()),
+            dash(&instance.id),
+            shorten(&notes.join(", "), 60),
+        ]
+    });
+    listed(
+        &[
+            "NAMESPACE",
+            "NAME",
+            "PHASE",
+            "HEARD",
+            "WHERE",
+            "RESTARTS",
+            "RUNNING",
+            "ID",
+            "REASON",
+        ],
+        rows.collect(),
+    )
+}
+
+fn reachable(instance: &Instance) -> String {
+    match instance.reachability() {
+        Reachability::Reachable => "yes",
+        Reachability::Unreachable => "no",
+        Reachability::Unspecified => "-",
+    }
+    .to_owned()
+}
+
+/// Free and total CPU, free and total memory.
+fn amounts(capacity: Option<&Capacity>) -> [String; 2] {
+    let Some(capacity) = capacity else {
+        return ["-".to_owned(), "-".to_owned()];
+    };
+    let free = capacity.free.unwrap_or_default();
+    let total: Resources = capacity.allocatable.unwrap_or_default();
+    [
+        format!("{}/{}", cores(free.cpu_millis), cores(total.cpu_millis)),
+        format!("{}/{}", bytes(free.memory_bytes), bytes(total.memory_bytes)),
+    ]
+}
+
+fn clusters_table(clusters: &[Cluster]) -> String {
+    let rows = clusters.iter().map(|cluster| {
+        let [cpu, memory] = amounts(cluster.capacity.as_ref());
+        vec![
+            cluster.name.clone(),
+            child_state(cluster.state),
+            age(cluster.last_heard.as_ref()),
+            cluster
+                .capacity
+                .as_ref()
+                .map_or("-".to_owned(), |c| c.workers.to_string()),
+            cluster.assigned.to_string(),
+            cpu,
+            memory,
+            dash(&cluster.address),
+            dash(&cluster.version),
+            cluster.id.clone(),
+        ]
+    });
+    listed(
+        &[
+            "NAME",
+            "STATE",
+            "HEARD",
+            "WORKERS",
+            "ASSIGNED",
+            "FREE CPU",
+            "FREE MEMORY",
+            "ADDRESS",
+            "VERSION",
+            "ID",
+        ],
+        rows.collect(),
+    )
+}
+
+fn workers_table(workers: &[Worker]) -> String {
+    let rows = workers.iter().map(|worker| {
+        let [cpu, memory] = amounts(worker.capacity.as_ref());
+        let inventory = worker.inventory.clone().unwrap_or_default();
+        let runtimes: Vec<String> = inventory.runtimes.into_iter().map(|r| r.name).collect();
+        vec![
+            worker.name.clone(),
+            worker_state(worker.state),
+            age(worker.last_heard.as_ref()),
+            worker.assigned.to_string(),
+            dash(&inventory.architecture),
+            cpu,
+            memory,
+            dash(&runtimes.join(",")),
+            dash(&worker.version),
+            worker.id.clone(),
+        ]
+    });
+    listed(
+        &[
+            "NAME",
+            "STATE",
+            "HEARD",
+            "ASSIGNED",
+            "ARCH",
+            "FREE CPU",
+            "FREE MEMORY",
+            "RUNTIMES",
+            "VERSION",
+            "ID",
+        ],
+        rows.collect(),
+    )
+}
+
+fn shorten(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{kept}…")
+}

@@ -1,0 +1,51 @@
+//! One file a command: its arguments, what it calls, what it shows.
+
+pub(crate) mod apply;
+pub(crate) mod completion;
+pub(crate) mod delete;
+pub(crate) mod describe;
+pub(crate) mod forget;
+pub(crate) mod get;
+pub(crate) mod scale;
+pub(crate) mod version;
+mod wait;
+pub(crate) mod watch;
+
+use crate::{
+    args::{Cli, Command, ServerAddress},
+    error::CliError,
+    output::Out,
+    remote::Remote,
+};
+
+/// What every command is given.
+pub(crate) struct Context {
+    /// Where to send the call.
+    pub(crate) server: ServerAddress,
+    /// Where to write.
+    pub(crate) out: Out,
+}
+
+impl Context {
+    async fn connect(&self) -> Result<Remote, CliError> {
+        Remote::connect(&self.server).await
+    }
+}
+
+pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), CliError> {
+    let context = Context {
+        server: cli.server.server,
+        out,
+    };
+    match cli.command {
+        Command::Apply(args) => apply::run(args, &context).await,
+        Command::Get(args) => get::run(args, &context).await,
+        Command::Describe(args) => describe::run(args, &context).await,
+        Command::Scale(args) => scale::run(args, &context).await,
+        Command::Delete(args) => delete::run(args, &context).await,
+        Command::Forget(args) => forget::run(args, &context).await,
+        Command::Watch(args) => watch::run(args, &context).await,
+        Command::Version(args) => version::run(args, &context),
+        Command::Completion(args) => completion::run(args, &context),
+    }
+}
