@@ -62,6 +62,11 @@ impl Observed {
         }
     }
 
+    /// Whether everything that exists was told.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.synced
+    }
+
     /// Forgets everything, for a watch that begins again.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();

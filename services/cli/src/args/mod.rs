@@ -5,7 +5,7 @@ mod shared;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{apply, completion, delete, describe, forget, get, scale, version, watch};
-pub use shared::{Format, FormatArgs, NamespaceArgs, ServerAddress, ServerArgs, WaitArgs};
+pub use shared::{Format, FormatArgs, NamespaceArgs, ServerArgs, WaitArgs};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -22,7 +22,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 server not reached.";
 
 /// Deploys applications to edge clusters and tells what becomes of them.
 #[derive(Debug, Parser)]
-#[command(name = "edgeio", version, about, after_help = AFTER_HELP, max_term_width = 110)]
+#[command(name = "edgeio", version, about = "Deploys applications to edge clusters and tells what becomes of them.", after_help = AFTER_HELP, max_term_width = 110)]
 pub struct Cli {
     /// Where to send the call.
     #[command(flatten)]

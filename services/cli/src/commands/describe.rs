@@ -352,7 +352,7 @@ mod tests {
             output_tail: b"one\n\x1b[2Jtwo \xff\n".to_vec(),
             ..Default::default()
         });
-        assert!(text.contains("Exit code      3\n"), "{text}");
+        assert!(text.contains("Exit code     3\n"), "{text}");
         assert!(
             text.ends_with("  Exited\n  Last output:\n    | one\n    | two \u{fffd}\n"),
             "{text}"

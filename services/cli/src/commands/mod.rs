@@ -11,8 +11,10 @@ pub(crate) mod version;
 mod wait;
 pub(crate) mod watch;
 
+use edgeio_client::Target;
+
 use crate::{
-    args::{Cli, Command, ServerAddress},
+    args::{Cli, Command},
     error::CliError,
     output::Out,
     remote::Remote,
@@ -21,7 +23,7 @@ use crate::{
 /// What every command is given.
 pub(crate) struct Context {
     /// Where to send the call.
-    pub(crate) server: ServerAddress,
+    pub(crate) server: Target,
     /// Where to write.
     pub(crate) out: Out,
 }

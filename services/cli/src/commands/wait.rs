@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use edgeio_client::WatchEvent;
 use edgeio_proto::api::v1::Application;
+use futures::StreamExt;
 
 use super::Context;
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
         progress::{Progress, Row},
         text::{application_phase, clean},
     },
-    remote::{Follow, Remote, Told},
+    remote::Remote,
 };
 
 /// How long a person is ready to wait, over all that one command waits for.
@@ -118,7 +120,7 @@ pub(crate) async fn until_gone(
 
 enum Outcome {
     Done(Result<(), String>),
-    TimedOut(Observed),
+    TimedOut(Box<Observed>),
 }
 
 async fn follow(
@@ -128,31 +130,25 @@ async fn follow(
     patience: &Patience,
     mut judge: impl FnMut(&Observed) -> Option<Result<(), String>>,
 ) -> Result<Outcome, CliError> {
-    let mut follow = Follow::new(remote.clone(), &application.namespace, &application.name);
+    let mut events = remote.watch(&application.namespace, &application.name);
     let mut observed = Observed::default();
     let mut progress = Progress::new(context.out);
-    let mut synced = false;
     loop {
-        let told = match tokio::time::timeout(patience.left(), follow.next()).await {
-            Ok(told) => told?,
-            Err(_) => return Ok(Outcome::TimedOut(observed)),
+        let event = match tokio::time::timeout(patience.left(), events.next()).await {
+            Ok(Some(event)) => event?,
+            Ok(None) => return Err(CliError::Failed("the watch ended".to_owned())),
+            Err(_) => return Ok(Outcome::TimedOut(Box::new(observed))),
         };
-        match told {
-            Told::Change(message) => {
-                synced |= crate::remote::is_bookmark(&message);
-                observed.take(message);
-            }
-            Told::Restarted => {
-                observed.clear();
-                synced = false;
-            }
-            Told::Interrupted(why) => {
-                progress.note(&format!("lost {} ({why}); trying again", remote.server()));
+        match event {
+            WatchEvent::Message(message) => observed.take(message),
+            WatchEvent::Restarted => observed.clear(),
+            WatchEvent::Interrupted { .. } => {
+                progress.note(&format!("lost {}; trying again", remote.server()));
                 continue;
             }
         }
         // Before the bookmark only part of what exists was told.
-        if !synced {
+        if !observed.is_complete() {
             continue;
         }
         progress.show(&rows(&observed, application));
@@ -164,14 +160,14 @@ async fn follow(
 
 fn rows(observed: &Observed, application: &Application) -> Vec<Row> {
     let mut rows = observed.rows();
-    if let Some(status) = observed.application().and_then(|now| now.status.as_ref()) {
-        if !status.waiting_for.is_empty() {
-            rows.push(Row {
-                key: application.name.clone(),
-                stage: application_phase(status.phase),
-                detail: format!("waits for {}", status.waiting_for.join(", ")),
-            });
-        }
+    if let Some(status) = observed.application().and_then(|now| now.status.as_ref())
+        && !status.waiting_for.is_empty()
+    {
+        rows.push(Row {
+            key: application.name.clone(),
+            stage: application_phase(status.phase),
+            detail: format!("waits for {}", status.waiting_for.join(", ")),
+        });
     }
     rows
 }

@@ -1,6 +1,8 @@
 //! `edgeio watch`: changes as they happen.
 
+use edgeio_client::WatchEvent;
 use edgeio_proto::api::v1::{Application, WatchResponse, watch_response::Change};
+use futures::StreamExt;
 
 use super::Context;
 use crate::{
@@ -11,7 +13,6 @@ use crate::{
         json,
         text::{application_phase, clean, instance_phase},
     },
-    remote::{Follow, Told},
 };
 
 const AFTER_HELP: &str = "\
@@ -41,17 +42,16 @@ pub struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let remote = context.connect().await?;
-    let server = remote.server().clone();
     let namespace = if args.all_namespaces {
         ""
     } else {
         args.namespace.as_str()
     };
     let wanted = args.application.as_deref().unwrap_or_default();
-    let mut follow = Follow::new(remote, namespace, wanted);
-    loop {
-        match follow.next().await? {
-            Told::Change(message) => {
+    let mut events = remote.watch(namespace, wanted);
+    while let Some(event) = events.next().await {
+        match event? {
+            WatchEvent::Message(message) => {
                 let text = match args.format.output {
                     Format::Json => {
                         json::line(&json::value("edgeio.api.v1.WatchResponse", &message)?)
@@ -62,14 +62,19 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
                     context.out.result(&text)?;
                 }
             }
-            Told::Restarted => context
-                .out
-                .note("some changes were missed; what exists now follows"),
-            Told::Interrupted(why) => context
-                .out
-                .note(&format!("lost {server} ({why}); trying again")),
+            WatchEvent::Restarted => {
+                context
+                    .out
+                    .note("some changes were missed; what exists now follows");
+            }
+            WatchEvent::Interrupted { .. } => {
+                context
+                    .out
+                    .note(&format!("lost {}; trying again", remote.server()));
+            }
         }
     }
+    Ok(())
 }
 
 /// One line, or nothing for what only programs need.

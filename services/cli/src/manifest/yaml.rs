@@ -370,7 +370,7 @@ mod tests {
         }
         let problem = documents(&bomb).unwrap_err().to_string();
         assert!(
-            problem.contains("aliases") && problem.starts_with("5:"),
+            problem.contains("aliases") && problem.starts_with("4:"),
             "{problem}"
         );
     }

@@ -1,81 +1,72 @@
-//! Calls to a root or a cluster: one connection, deadlines, retries that cannot repeat an effect, and errors that say what to do.
+//! Calls to a root or a cluster, and what their failures mean to a person.
+//!
+//! Every call made here is a read or carries a request id, so each may be repeated: how that is done, and when, is the client
+//! library's.
 
-mod follow;
 mod pages;
-mod status;
 
 use std::{future::Future, time::Duration};
 
-use tonic::{
-    Code, Response, Status,
-    transport::{Channel, Endpoint},
+use edgeio_client::{
+    Backoff, BackoffPolicy, ChannelError, Failure, Options, Repeat, Target, WatchEvent,
+    connect_now, explain_status, resume, retry,
 };
+use edgeio_proto::api::v1::{
+    WatchRequest, WatchResponse, application_service_client::ApplicationServiceClient,
+};
+use futures::{StreamExt, stream::BoxStream};
+use tonic::{Response, Status, transport::Channel};
 
-use crate::{args::ServerAddress, error::CliError};
-pub(crate) use follow::{Follow, Told, is_bookmark};
+use crate::error::CliError;
 
-/// A server that answers at all does so within this; people wait no longer for a prompt.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a call is repeated while the server cannot answer: a server that restarts is back within a few seconds, and a
+/// person wants to be told soon after.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Longest wait for one answer. A commit on a loaded small machine takes a second or two; the server's own limit is 10 s.
-const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Waits between tries when the server is there but cannot answer now, such as during its restart. Together 3 s.
-const RETRY_AFTER: [Duration; 4] = [
-    Duration::from_millis(200),
-    Duration::from_millis(400),
-    Duration::from_millis(800),
-    Duration::from_millis(1600),
-];
+/// Longest pause before a lost watch is taken up again: a person looks on.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A connection to one server.
 #[derive(Debug, Clone)]
 pub(crate) struct Remote {
     channel: Channel,
-    server: ServerAddress,
+    server: Target,
 }
 
 impl Remote {
     /// Connects, so that a server that is not there is told apart from one that refuses.
-    pub(crate) async fn connect(server: &ServerAddress) -> Result<Self, CliError> {
-        let endpoint = Endpoint::from_shared(server.uri())
-            .map_err(|_| CliError::Usage(format!("`{server}` is not HOST:PORT")))?
-            .user_agent(concat!("edgeio/", env!("CARGO_PKG_VERSION")))
-            .map_err(|error| CliError::Failed(format!("set up the connection: {error}")))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(20))
-            .tcp_nodelay(true);
-        // The limit of the endpoint ends with the TCP connection; a server that accepts and stays silent needs this one.
-        match tokio::time::timeout(CONNECT_TIMEOUT * 2, endpoint.connect()).await {
+    pub(crate) async fn connect(server: &Target) -> Result<Self, CliError> {
+        let options = Options::default();
+        // The library bounds the TCP connection; one that is accepted by something that never speaks needs this bound.
+        let bound = options.connect_within * 2;
+        match tokio::time::timeout(bound, connect_now(server, &options)).await {
             Ok(Ok(channel)) => Ok(Self {
                 channel,
                 server: server.clone(),
             }),
-            Ok(Err(error)) => Err(status::unreachable(server, &status::chain(&error))),
-            Err(_) => Err(status::unreachable(
+            Ok(Err(error)) => Err(unreachable(server, &root_cause(&error))),
+            Err(_) => Err(unreachable(
                 server,
-                "it accepts the connection but does not answer",
+                "the connection is accepted but nothing is said",
             )),
         }
     }
 
     /// The server that is asked.
-    pub(crate) fn server(&self) -> &ServerAddress {
+    pub(crate) fn server(&self) -> &Target {
         &self.server
     }
 
-    /// Calls with a deadline; tries again while the server is unavailable. `call` must be safe to repeat: a read, or a mutation with
-    /// a request id. `attempt` names it in errors, such as "scale `hello`".
+    /// Calls, and repeats while that may help. `attempt` names the call in errors, such as "scale `hello`".
     pub(crate) async fn call<T, F>(
         &self,
         attempt: &str,
-        mut call: impl FnMut(Channel) -> F,
+        call: impl FnMut(Channel) -> F,
     ) -> Result<T, CliError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        self.try_call(&mut call)
+        self.try_call(call)
             .await
             .map_err(|status| self.explain(attempt, &status))
     }
@@ -88,28 +79,69 @@ impl Remote {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let mut waits = RETRY_AFTER.iter();
-        loop {
-            let answer = tokio::time::timeout(CALL_TIMEOUT, call(self.channel.clone()));
-            let status = match answer.await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => status,
-                Err(_) => Status::deadline_exceeded(format!("no answer within {CALL_TIMEOUT:?}")),
+        let answer = retry(Repeat::RequestId, PATIENCE, || call(self.channel.clone()));
+        answer.await.map(Response::into_inner)
+    }
+
+    /// Watches one application, or all with an empty name; survives the loss of the connection.
+    pub(crate) fn watch(
+        &self,
+        namespace: &str,
+        application: &str,
+    ) -> BoxStream<'static, Result<WatchEvent<WatchResponse>, CliError>> {
+        let backoff = Backoff::new(BackoffPolicy {
+            cap: LONGEST_PAUSE,
+            ..BackoffPolicy::default()
+        });
+        let client = ApplicationServiceClient::new(self.channel.clone());
+        let request = WatchRequest {
+            namespace: namespace.to_owned(),
+            application: application.to_owned(),
+            token: String::new(),
+        };
+        let events = resume(String::new(), backoff, move |token| {
+            let mut client = client.clone();
+            let request = WatchRequest {
+                token,
+                ..request.clone()
             };
-            match waits.next() {
-                Some(wait) if status.code() == Code::Unavailable => tokio::time::sleep(*wait).await,
-                _ => return Err(status),
-            }
-        }
+            async move { client.watch(request).await }
+        });
+        let remote = self.clone();
+        events
+            .map(move |event| event.map_err(|status| remote.explain("watch", &status)))
+            .boxed()
     }
 
     /// Says what a status means and what to do about it.
     pub(crate) fn explain(&self, attempt: &str, status: &Status) -> CliError {
-        status::explain(attempt, &self.server, status)
+        let said = explain_status(status).join("\n");
+        match Failure::of(status) {
+            Failure::Usage => CliError::Invalid(format!("{attempt}: {said}")),
+            Failure::Unreachable => unreachable(&self.server, &format!("{attempt}: {said}")),
+            Failure::Failed => CliError::Failed(format!("{attempt}: {said}")),
+        }
     }
 }
 
 /// An id that makes a mutation safe to repeat.
 pub(crate) fn request_id() -> String {
     uuid::Uuid::now_v7().to_string()
+}
+
+fn unreachable(server: &Target, why: &str) -> CliError {
+    CliError::Unreachable(format!(
+        "no answer from {server}: {why}\n\
+         check that a root (port 10000) or a cluster (port 10100) runs there, or name another server with \
+         --server HOST:PORT or EDGEIO_SERVER"
+    ))
+}
+
+/// The innermost cause: the transport's outer words only say "transport error".
+fn root_cause(error: &ChannelError) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
 }
