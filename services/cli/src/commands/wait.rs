@@ -15,7 +15,7 @@ use crate::{
     observe::{Observed, Verdict},
     output::{
         progress::{Progress, Row},
-        text::{application_phase, clean},
+        text::application_phase,
     },
     remote::Remote,
 };
@@ -62,9 +62,10 @@ pub(crate) async fn until_ready(
         application.name, application.namespace
     );
     match observed.await? {
-        Outcome::Done(Ok(())) => context
-            .out
-            .result(&format!("application {}: ready", clean(&name))),
+        Outcome::Done(Ok(())) => {
+            context.out.note(&format!("application {name}: ready"));
+            Ok(())
+        }
         Outcome::Done(Err(why)) => Err(CliError::Failed(format!(
             "application {name} does not become ready\n{why}\n{look}"
         ))),
@@ -91,9 +92,10 @@ pub(crate) async fn until_gone(
         (observed.is_gone() || taken).then_some(Ok(()))
     });
     match observed.await? {
-        Outcome::Done(_) => context
-            .out
-            .result(&format!("application {}: gone", clean(&name))),
+        Outcome::Done(_) => {
+            context.out.note(&format!("application {name}: gone"));
+            Ok(())
+        }
         Outcome::TimedOut(observed) => {
             let status = observed
                 .application()
