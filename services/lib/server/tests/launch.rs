@@ -58,7 +58,7 @@ async fn run(
         reach: Reach::Loopback,
     });
     let listener = Listener::bind(config.serve.listen).await?;
-    let _ = Api::new(auth)?
+    let _ = Api::new(auth)
         .serve(listener, stop, config.serve.drain_timeout)
         .await?;
     Ok(())

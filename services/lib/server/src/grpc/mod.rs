@@ -12,6 +12,7 @@ mod inflight;
 mod io;
 mod layer;
 mod limits;
+mod reflection;
 
 pub use inflight::{InFlight, OpenCall};
 pub use io::{BindError, Listener};
@@ -85,35 +86,20 @@ impl std::fmt::Debug for Api {
 
 impl Api {
     /// A server with health and reflection, whose calls pass `auth`.
-    ///
-    /// # Errors
-    /// When the descriptor set of the proto crate cannot be decoded.
-    pub fn new(auth: Arc<dyn Authenticate>) -> Result<Self, ServeError> {
-        let reflection = || {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(edgeio_proto::FILE_DESCRIPTOR_SET)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        };
+    #[must_use]
+    pub fn new(auth: Arc<dyn Authenticate>) -> Self {
         let (health, health_service) = tonic_health::server::health_reporter();
         let mut routes = RoutesBuilder::default();
-        routes
-            .add_service(health_service)
-            .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
-            // grpcurl before 1.9 and many tools ask the old version only.
-            .add_service(
-                reflection()
-                    .build_v1alpha()
-                    .map_err(ServeError::Reflection)?,
-            );
+        routes.add_service(health_service);
         let (limits, in_flight) = (Limits::default(), InFlight::default());
-        Ok(Self {
+        Self {
             auth,
             limits,
             routes,
             names: Vec::new(),
             health,
             in_flight,
-        })
+        }
     }
 
     /// Adds a service. Make it by [`crate::bounded!`], which sets the sizes of its messages.
@@ -158,9 +144,9 @@ impl Api {
     /// Handlers of long streams end them by [`Shutdown::end`]; one that does not is cut.
     ///
     /// # Errors
-    /// When the transport fails.
+    /// When the transport fails, or the proto crate's descriptor set cannot be decoded.
     pub async fn serve(
-        self,
+        mut self,
         listener: Listener,
         stop: Shutdown,
         drain: Duration,
@@ -170,6 +156,7 @@ impl Api {
                 .set_service_status(name, ServingStatus::Serving)
                 .await;
         }
+        reflection::add(&mut self.routes, &self.names).map_err(ServeError::Reflection)?;
         let address = listener.address();
         tracing::info!(%address, services = ?self.names, "serving grpc");
 

@@ -150,7 +150,6 @@ impl Running {
         });
         let actor = Actor { stop: stop.clone() };
         let api = Api::new(auth)
-            .unwrap()
             .limits(limits)
             .service(edgeio_server::bounded!(ApplicationServiceServer::new(
                 actor
