@@ -1,5 +1,6 @@
 //! Twenty-odd wrong manifests through the door that a user has: exit code 2, the place, the path and the remedy, and not even a
 //! connection to the server.
+#![expect(clippy::unwrap_used, reason = "a broken set-up must fail the test")]
 
 use std::{
     io::ErrorKind,

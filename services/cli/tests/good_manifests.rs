@@ -1,4 +1,5 @@
 //! What a manifest may look like, and that reading never fails in another way than by an error.
+#![expect(clippy::panic, reason = "a broken set-up must fail the test")]
 
 use edgeio_cli::manifest::{self, Document};
 use edgeio_proto::api::v1::{ApplyRequest, PortSpec};

@@ -1,4 +1,4 @@
-//! `edgeio version`.
+//! `edgeio version`: which program this is. No server is asked.
 
 use serde_json::json;
 

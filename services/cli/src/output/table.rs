@@ -1,4 +1,4 @@
-//! Columns for people.
+//! Columns and label lines for people; every cell is cleaned here, so that no caller can forget it.
 
 use super::text::clean;
 

@@ -1,4 +1,5 @@
 //! The commands as a user runs them, against a server with canned answers: what is shown, what is asked, and the exit codes.
+#![expect(clippy::unwrap_used, reason = "a broken set-up must fail the test")]
 
 mod server;
 

@@ -1,17 +1,14 @@
-//! `edgeio get`: lists.
+//! Lists as tables, one row a thing; what a server wrote is cleaned by the table itself.
 
-use clap::ValueEnum;
 use edgeio_proto::{
-    api::v1::{self as api, Application, Instance, Reachability, ServiceSpec, ServiceStatus},
-    cluster::v1::{self as cluster, Worker},
+    api::v1::{Application, Instance, Reachability, ServiceSpec, ServiceStatus},
+    cluster::v1::Worker,
     link::v1::{Capacity, Resources},
-    root::v1::{self as root, Cluster},
+    root::v1::Cluster,
 };
 use serde_json::json;
 
-use super::Context;
 use crate::{
-    args::{Format, FormatArgs},
     error::CliError,
     observe,
     output::{
@@ -23,162 +20,6 @@ use crate::{
     },
 };
 
-const AFTER_HELP: &str = "\
-Applications, services and instances can be listed at the root and at a cluster; clusters only at the root, workers only at a cluster.
-
-Examples:
-  edgeio get apps
-  edgeio get instances hello                            the instances of one application
-  edgeio get instances -A -o json                       of all namespaces, for a program
-  edgeio get clusters
-  edgeio get workers --server 127.0.0.1:10100           ask a cluster, not the root";
-
-/// List applications, services, instances, clusters or workers.
-#[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
-pub struct Args {
-    /// What to list
-    #[arg(value_enum, value_name = "WHAT")]
-    pub what: What,
-    /// Only of this application; for services and instances
-    #[arg(value_name = "APP")]
-    pub application: Option<String>,
-    /// The namespace
-    #[arg(short = 'n', long, value_name = "NAME", default_value = "default")]
-    pub namespace: String,
-    /// All namespaces
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
-    pub all_namespaces: bool,
-    #[command(flatten)]
-    pub format: FormatArgs,
-}
-
-/// What can be listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum What {
-    /// Applications
-    #[value(alias = "app", alias = "applications", alias = "application")]
-    Apps,
-    /// Their services
-    #[value(alias = "service")]
-    Services,
-    /// What runs, and what has no place
-    #[value(alias = "instance")]
-    Instances,
-    /// The root's clusters
-    #[value(alias = "cluster")]
-    Clusters,
-    /// A cluster's workers
-    #[value(alias = "worker")]
-    Workers,
-}
-
-pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    if args.application.is_some() && !matches!(args.what, What::Services | What::Instances) {
-        return Err(CliError::Usage(
-            "an application can be named for services and instances only; \
-             one application is shown by `edgeio describe app NAME`"
-                .to_owned(),
-        ));
-    }
-    let remote = context.connect().await?;
-    let namespace = if args.all_namespaces {
-        ""
-    } else {
-        args.namespace.as_str()
-    };
-    let wanted = args.application.as_deref().unwrap_or_default();
-    let as_json = args.format.output == Format::Json;
-    let text = match args.what {
-        What::Apps => {
-            let applications = remote.applications(namespace).await?;
-            if as_json {
-                let message = api::ListResponse {
-                    applications,
-                    ..Default::default()
-                };
-                json::pretty(&json::value("edgeio.api.v1.ListResponse", &message)?)
-            } else {
-                apps(&applications)
-            }
-        }
-        What::Services => {
-            let applications = match wanted {
-                "" => remote.applications(namespace).await?,
-                name => vec![remote.application(namespace, name).await?],
-            };
-            if as_json {
-                services_json(&applications)?
-            } else {
-                services(&applications)
-            }
-        }
-        What::Instances => {
-            if !wanted.is_empty() && !args.all_namespaces {
-                // An unknown name is an error, and not an empty list.
-                remote.application(namespace, wanted).await?;
-            }
-            let instances = remote.instances(namespace, wanted).await?;
-            if as_json {
-                let message = api::ListInstancesResponse {
-                    instances,
-                    ..Default::default()
-                };
-                json::pretty(&json::value(
-                    "edgeio.api.v1.ListInstancesResponse",
-                    &message,
-                )?)
-            } else {
-                instances_table(&instances)
-            }
-        }
-        What::Clusters => {
-            let clusters = remote.clusters().await?;
-            if as_json {
-                let message = root::ListResponse {
-                    clusters,
-                    ..Default::default()
-                };
-                json::pretty(&json::value("edgeio.root.v1.ListResponse", &message)?)
-            } else {
-                clusters_table(&clusters)
-            }
-        }
-        What::Workers => {
-            let workers = remote.workers().await?;
-            if as_json {
-                let message = cluster::ListResponse {
-                    workers,
-                    ..Default::default()
-                };
-                json::pretty(&json::value("edgeio.cluster.v1.ListResponse", &message)?)
-            } else {
-                workers_table(&workers)
-            }
-        }
-    };
-    if text.is_empty() {
-        context.out.note(&nothing(&args));
-    }
-    context.out.result(&text)
-}
-
-fn nothing(args: &Args) -> String {
-    let hint = match args.what {
-        What::Apps | What::Services | What::Instances if !args.all_namespaces => {
-            format!(" in namespace {}; -A looks in all", args.namespace)
-        }
-        What::Clusters => {
-            "; a cluster appears when `edgeio-cluster` registers with this root".to_owned()
-        }
-        What::Workers => {
-            "; a worker appears when `edgeio-worker` registers with this cluster".to_owned()
-        }
-        _ => String::new(),
-    };
-    format!("nothing found{hint}")
-}
-
 /// A table, or nothing when there are no rows.
 fn listed(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     if rows.is_empty() {
@@ -188,7 +29,7 @@ fn listed(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     }
 }
 
-fn apps(applications: &[Application]) -> String {
+pub(super) fn apps(applications: &[Application]) -> String {
     let rows = applications.iter().map(|app| {
         let status = app.status.clone().unwrap_or_default();
         let sum = |of: fn(&ServiceStatus) -> u32| status.services.iter().map(of).sum::<u32>();
@@ -247,7 +88,7 @@ fn each_service(
     })
 }
 
-fn services(applications: &[Application]) -> String {
+pub(super) fn services(applications: &[Application]) -> String {
     let rows = each_service(applications).map(|(app, spec, status)| {
         let what = match spec.image.as_str() {
             "" => [spec.command.as_slice(), spec.args.as_slice()]
@@ -286,7 +127,7 @@ fn services(applications: &[Application]) -> String {
     )
 }
 
-fn services_json(applications: &[Application]) -> Result<String, CliError> {
+pub(super) fn services_json(applications: &[Application]) -> Result<String, CliError> {
     let mut services = Vec::new();
     for (app, spec, status) in each_service(applications) {
         services.push(json!({
@@ -299,7 +140,7 @@ fn services_json(applications: &[Application]) -> Result<String, CliError> {
     Ok(json::pretty(&json!({ "services": services })))
 }
 
-pub(super) fn instances_table(instances: &[Instance]) -> String {
+pub(crate) fn instances(instances: &[Instance]) -> String {
     let rows = instances.iter().map(|instance| {
         let mut notes = Vec::new();
         if instance.retiring {
@@ -358,7 +199,7 @@ fn amounts(capacity: Option<&Capacity>) -> [String; 2] {
     ]
 }
 
-fn clusters_table(clusters: &[Cluster]) -> String {
+pub(super) fn clusters(clusters: &[Cluster]) -> String {
     let rows = clusters.iter().map(|cluster| {
         let [cpu, memory] = amounts(cluster.capacity.as_ref());
         vec![
@@ -394,7 +235,7 @@ fn clusters_table(clusters: &[Cluster]) -> String {
     )
 }
 
-fn workers_table(workers: &[Worker]) -> String {
+pub(super) fn workers(workers: &[Worker]) -> String {
     let rows = workers.iter().map(|worker| {
         let [cpu, memory] = amounts(worker.capacity.as_ref());
         let inventory = worker.inventory.clone().unwrap_or_default();

@@ -1,162 +1,17 @@
-//! `edgeio describe`: one application or instance in full, with the reasons for where it stands.
+//! One application or instance in full, for people.
 
 use edgeio_proto::api::v1::{Application, Instance, InstancePhase, Reachability, ServiceSpec};
-use serde_json::json;
 
-use super::{Context, get};
 use crate::{
-    args::{Format, FormatArgs, NamespaceArgs},
-    error::CliError,
+    commands::get::tables,
     observe,
     output::{
-        json,
         table::{pairs, table},
         text::{application_phase, clean, clean_lines, dash, instance_phase, instant},
     },
-    remote::Remote,
 };
 
-const APP_HELP: &str = "\
-Examples:
-  edgeio describe app hello
-  edgeio describe app hello -n shop -o json";
-
-const INSTANCE_HELP: &str = "\
-Examples:
-  edgeio describe instance hello/web/0            application, service and replica
-  edgeio describe instance 0199f3a1-7c             an id or its beginning, as `edgeio get instances` shows it";
-
-/// Show one application or instance in full, with reasons.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// What to show.
-    #[command(subcommand)]
-    pub what: What,
-}
-
-/// What can be shown.
-#[derive(Debug, clap::Subcommand)]
-pub enum What {
-    /// One application and its instances
-    #[command(after_help = APP_HELP, alias = "application")]
-    App(AppArgs),
-    /// One instance: phase, reason, exit code, restarts, last output; and why it has no place
-    #[command(after_help = INSTANCE_HELP)]
-    Instance(InstanceArgs),
-}
-
-/// Which application.
-#[derive(Debug, clap::Args)]
-pub struct AppArgs {
-    /// The application
-    #[arg(value_name = "APP")]
-    pub application: String,
-    #[command(flatten)]
-    pub namespace: NamespaceArgs,
-    #[command(flatten)]
-    pub format: FormatArgs,
-}
-
-/// Which instance.
-#[derive(Debug, clap::Args)]
-pub struct InstanceArgs {
-    /// APP/SERVICE/REPLICA, or an instance's id or the beginning of it
-    #[arg(value_name = "INSTANCE")]
-    pub instance: String,
-    /// The namespace, for APP/SERVICE/REPLICA; ids are looked for in all
-    #[arg(short = 'n', long, value_name = "NAME", default_value = "default")]
-    pub namespace: String,
-    #[command(flatten)]
-    pub format: FormatArgs,
-}
-
-pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    let remote = context.connect().await?;
-    let text = match args.what {
-        What::App(args) => {
-            let namespace = &args.namespace.namespace;
-            let application = remote.application(namespace, &args.application).await?;
-            let instances = remote.instances(namespace, &args.application).await?;
-            match args.format.output {
-                Format::Json => application_json(&application, &instances)?,
-                Format::Table => show_application(&application, &instances),
-            }
-        }
-        What::Instance(args) => {
-            let instance = find(&remote, &args).await?;
-            match args.format.output {
-                Format::Json => json::pretty(&json::value("edgeio.api.v1.Instance", &instance)?),
-                Format::Table => show_instance(&instance),
-            }
-        }
-    };
-    context.out.result(&text)
-}
-
-async fn find(remote: &Remote, args: &InstanceArgs) -> Result<Instance, CliError> {
-    let wanted = args.instance.as_str();
-    let found: Vec<Instance> = match wanted.split('/').collect::<Vec<_>>().as_slice() {
-        [prefix] => {
-            let all = remote.instances("", "").await?.into_iter();
-            all.filter(|i| i.id.starts_with(prefix) || i.slot_id.starts_with(prefix))
-                .collect()
-        }
-        [application, service, ordinal] => {
-            let ordinal: u32 = ordinal.parse().map_err(|_| malformed(wanted))?;
-            let all = remote
-                .instances(&args.namespace, application)
-                .await?
-                .into_iter();
-            let mut found: Vec<Instance> = all
-                .filter(|i| i.service == *service && i.ordinal == ordinal)
-                .collect();
-            // While it is replaced there are two: the one that stays is meant.
-            if found.iter().any(|i| !i.retiring) {
-                found.retain(|i| !i.retiring);
-            }
-            found
-        }
-        _ => return Err(malformed(wanted)),
-    };
-    let mut found = found.into_iter();
-    match (found.next(), found.next()) {
-        (Some(instance), None) => Ok(instance),
-        (None, _) => Err(CliError::Failed(format!(
-            "no instance `{wanted}` at {}: see `edgeio get instances -A`",
-            remote.server()
-        ))),
-        (Some(first), Some(second)) => {
-            let all = [first, second].into_iter().chain(found);
-            let list: Vec<String> = all
-                .take(10)
-                .map(|i| format!("  {}  {}", i.id, observe::name(&i)))
-                .collect();
-            Err(CliError::Usage(format!(
-                "`{wanted}` may be each of these; write more of it\n{}",
-                list.join("\n")
-            )))
-        }
-    }
-}
-
-fn malformed(wanted: &str) -> CliError {
-    CliError::Usage(format!(
-        "`{wanted}` is neither APP/SERVICE/REPLICA, such as hello/web/0, nor an id"
-    ))
-}
-
-fn application_json(application: &Application, instances: &[Instance]) -> Result<String, CliError> {
-    let instances: Result<Vec<_>, CliError> = instances
-        .iter()
-        .map(|i| json::value("edgeio.api.v1.Instance", i))
-        .collect();
-    Ok(json::pretty(&json!({
-        "application": json::value("edgeio.api.v1.Application", application)?,
-        "instances": instances?,
-    })))
-}
-
-fn show_application(application: &Application, instances: &[Instance]) -> String {
+pub(super) fn application(application: &Application, instances: &[Instance]) -> String {
     let status = application.status.clone().unwrap_or_default();
     let mut text = pairs(&[
         (
@@ -203,7 +58,7 @@ fn show_application(application: &Application, instances: &[Instance]) -> String
         return text;
     }
     text += "\nInstances\n";
-    text += &get::instances_table(instances);
+    text += &tables::instances(instances);
     let settled = [
         InstancePhase::Running,
         InstancePhase::Completed,
@@ -243,7 +98,7 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-fn show_instance(instance: &Instance) -> String {
+pub(super) fn instance(instance: &Instance) -> String {
     let reachability = match instance.reachability() {
         Reachability::Reachable => "reachable: the phase is fresh",
         Reachability::Unreachable => "unreachable: the phase is the last one that was heard",
@@ -329,7 +184,7 @@ mod tests {
             candidate: name.into(),
             reasons: vec![why.into(), "needs amd64".into()],
         };
-        let text = show_instance(&Instance {
+        let text = instance(&Instance {
             phase: InstancePhase::Pending.into(),
             candidates: vec![
                 candidate("worker a", "no CPU"),
@@ -345,7 +200,7 @@ mod tests {
 
     #[test]
     fn output_is_shown_line_by_line_and_harmless() {
-        let text = show_instance(&Instance {
+        let text = instance(&Instance {
             phase: InstancePhase::Failed.into(),
             reason: "Exited".into(),
             exit_code: Some(3),
