@@ -19,6 +19,38 @@ const BLOCKING_GRACE: Duration = Duration::from_secs(1);
 ///
 /// `telemetry` names the configuration's logging section; `run` returns when `Shutdown` was fired
 /// and all is put away, or with what went wrong.
+///
+/// ```no_run
+/// use std::{error::Error, process::ExitCode, sync::Arc};
+/// use edgeio_server::config::{Flat, Program, ServeConfig, Validate};
+/// use edgeio_server::grpc::{Api, Listener, Served};
+/// use edgeio_server::{launch::launch, shutdown::Shutdown, telemetry::TelemetryConfig};
+///
+/// edgeio_server::config! {
+///     /// What the sample reads.
+///     pub struct Settings {
+///         /// Serving.
+///         pub serve: Flat<ServeConfig>,
+///         /// Logging.
+///         pub telemetry: Flat<TelemetryConfig>,
+///     }
+/// }
+/// impl Validate for Settings {}
+///
+/// async fn run(config: Settings, stop: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
+///     let listener = Listener::bind(config.serve.listen).await?;
+///     let api = Api::new(Arc::new(config.serve.local()));
+///     // api = api.service(edgeio_server::bounded!(ApplicationServiceServer::new(handler)))
+///     match api.serve(listener, stop, config.serve.drain_timeout).await? {
+///         Served::Drained | Served::Cut(_) => Ok(()), // what was cut is logged
+///     }
+/// }
+///
+/// fn main() -> ExitCode {
+///     let program = Program { name: "edgeio-sample", version: "1.0.0", about: "A sample." };
+///     launch(&program, |settings: &Settings| &settings.telemetry, run)
+/// }
+/// ```
 pub fn launch<C, F, Fut, E>(
     program: &Program,
     telemetry: fn(&C) -> &TelemetryConfig,

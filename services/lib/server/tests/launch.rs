@@ -11,7 +11,6 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, ExitCode, Output, Stdio};
 use std::sync::Arc;
 
-use edgeio_server::auth::{Local, Reach};
 use edgeio_server::config::{Flat, Program, ServeConfig, Validate};
 use edgeio_server::grpc::{Api, Listener};
 use edgeio_server::launch::launch;
@@ -53,10 +52,7 @@ async fn run(
     if config.broken {
         return Err(Broken(std::io::Error::other("it is locked")).into());
     }
-    let auth = Arc::new(Local {
-        role: config.serve.local_role,
-        reach: Reach::Loopback,
-    });
+    let auth = Arc::new(config.serve.local());
     let listener = Listener::bind(config.serve.listen).await?;
     let _ = Api::new(auth)
         .serve(listener, stop, config.serve.drain_timeout)

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Check, Validate};
-use crate::auth::Role;
+use crate::auth::{Local, Reach, Role};
 
 crate::config! {
     /// Where and how a binary serves its API. Used by [`Flat`](super::Flat), so its keys have no
@@ -27,6 +27,22 @@ crate::config! {
 impl Validate for ServeConfig {
     fn validate(&self, check: &mut Check<'_>) {
         bind_rule(check, "listen", self.listen, self.insecure);
+    }
+}
+
+impl ServeConfig {
+    /// Who calls, as long as no identity is configured.
+    #[must_use]
+    pub const fn local(&self) -> Local {
+        let reach = if self.insecure {
+            Reach::Anywhere
+        } else {
+            Reach::Loopback
+        };
+        Local {
+            role: self.local_role,
+            reach,
+        }
     }
 }
 
