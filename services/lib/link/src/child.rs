@@ -80,6 +80,11 @@ enum Session {
     Open { epoch: u64 },
 }
 
+/// What names a chunked message: where a delta begins, whether it is a snapshot, where it leads, how many parts it has.
+type Key = (u64, bool, Accepted, u32);
+/// What one part carries.
+type Part = (Vec<v1::Assignment>, Vec<v1::Spec>);
+
 /// The child's half.
 #[derive(Debug)]
 pub struct Child {
@@ -89,7 +94,7 @@ pub struct Child {
     accepted: Option<Accepted>,
     reports: Reports,
     refusals: Vec<v1::InstanceReport>,
-    assembly: Assembly<(u64, bool, Accepted, u64), (Vec<v1::Assignment>, Vec<v1::Spec>)>,
+    assembly: Assembly<Key, Part>,
     interval: Duration,
     capacity_told: Option<u64>,
     full: bool,
@@ -304,7 +309,7 @@ impl Child {
         from: u64,
         (lineage, issuer_epoch, revision): (&str, u64, u64),
         (chunk, chunks): (u32, u32),
-        part: (Vec<v1::Assignment>, Vec<v1::Spec>),
+        part: Part,
         held: &dyn Holdings,
     ) -> Vec<Step> {
         let Ok(lineage) = convert::id("lineage", lineage) else {
@@ -322,7 +327,7 @@ impl Child {
             self.hurry = true;
             return Vec::new();
         }
-        let key = (from, snapshot, point, u64::from(chunks));
+        let key = (from, snapshot, point, chunks);
         let Some(parts) = self.assembly.add(key, chunk, chunks, part) else {
             return Vec::new();
         };

@@ -1,0 +1,55 @@
+//! What every loop and handler of a tier is given.
+
+use std::{sync::Arc, time::Duration};
+
+use edgeio_domain::{ids::IdSource, records::Owner, time::Clock};
+use edgeio_store::Store;
+
+/// The parts of a tier that its loops share.
+#[derive(Clone)]
+pub struct Context {
+    /// Its database.
+    pub store: Arc<dyn Store>,
+    /// Its clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Where new ids come from.
+    pub ids: Arc<dyn IdSource>,
+    /// Who this tier is as an owner of applications.
+    pub own: Owner,
+    /// What a child is called: "cluster" or "worker".
+    pub noun: &'static str,
+    /// Times.
+    pub times: Times,
+}
+
+/// Times of a tier, all configurable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Times {
+    /// How often children report when nothing changes. 15 s: a worker sends some 50 bytes a second at most.
+    pub report_interval: Duration,
+    /// Silence until a child is Suspect; twice that until Disconnected.
+    pub lease: Duration,
+    /// How long a slot that the parent saw running is waited for after this tier lost its memory. Twice the report
+    /// interval: every worker that is reachable has reported by then.
+    pub adopt_window: Duration,
+    /// How long a slot of the parent may be without a place here before it is handed back. Longer than a worker needs to
+    /// come back after a restart of the cluster, short against a person's patience.
+    pub return_after: Duration,
+    /// How long a child that refused a slot is left alone the first time; doubles, 60 s at most.
+    pub refusal: Duration,
+    /// How long events, answers to requests and tombstones are kept.
+    pub retention: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            report_interval: Duration::from_secs(15),
+            lease: Duration::from_secs(45),
+            adopt_window: Duration::from_secs(30),
+            return_after: Duration::from_secs(5),
+            refusal: Duration::from_secs(2),
+            retention: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What specs ask for, decoded once.
+
+use std::collections::BTreeMap;
+
+use edgeio_domain::ids::SpecHash;
+use edgeio_link::spec;
+use edgeio_scheduler::Demand;
+use edgeio_store::{ReadTx, StoreError};
+
+/// Most decoded demands that are kept. A demand is some 200 bytes; a tier rarely has more specs than this.
+const MOST: usize = 4096;
+
+/// Decoded demands by spec.
+#[derive(Default)]
+pub(crate) struct Demands {
+    known: BTreeMap<SpecHash, Result<Demand, String>>,
+}
+
+impl Demands {
+    /// Reads those that are not known yet.
+    pub(crate) async fn load(&mut self, tx: &dyn ReadTx, hashes: &[SpecHash]) -> Result<(), StoreError> {
+        if self.known.len() > MOST {
+            self.known.clear();
+        }
+        let missing: Vec<SpecHash> = hashes.iter().filter(|hash| !self.known.contains_key(hash)).copied().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for (hash, body) in tx.specs(&missing).await? {
+            let demand = spec::decode(&body).map(|spec| Demand::from(&spec)).map_err(|error| error.to_string());
+            self.known.insert(hash, demand);
+        }
+        Ok(())
+    }
+
+    /// What a spec asks for, or why that is not known.
+    pub(crate) fn get(&self, hash: SpecHash) -> Result<&Demand, String> {
+        match self.known.get(&hash) {
+            Some(Ok(demand)) => Ok(demand),
+            Some(Err(error)) => Err(error.clone()),
+            None => Err("its spec has not arrived yet".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! One run: gather, plan every application, carry the plans out, commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use edgeio_domain::{
+    ids::{AppUid, AssignmentId, SlotId},
+    plan::tier::{self, Action, Input},
+    records::{Application, Desired, Event, Slot},
+    resources::Resources,
+    time::Time,
+};
+use edgeio_scheduler::Pool;
+use edgeio_store::{Write, WriteTx};
+use tracing::{debug, info};
+
+use super::{
+    EngineError, Outcome,
+    demands::Demands,
+    gather::Gathered,
+    place::{self, Siblings},
+};
+use crate::context::Context;
+
+pub(super) async fn run(context: &Context, demands: &mut Demands) -> Result<Outcome, EngineError> {
+    let mut tx = context.store.write().await?;
+    let gathered = Gathered::read(&*tx).await?;
+    demands.load(&*tx, &gathered.hashes()).await?;
+    let now = context.clock.wall();
+    let mut act = Act {
+        context,
+        demands,
+        pool: gathered.pool(context.noun, demands),
+        siblings: Siblings::new(),
+        gathered: &gathered,
+        slots: BTreeMap::new(),
+        writes: Vec::new(),
+        again: None,
+        now,
+    };
+    for (uid, slots) in gathered.views() {
+        let application = gathered.applications.get(&uid);
+        let owned = application.is_some_and(|a| a.key.owner == context.own);
+        let wants = application.map_or_else(Vec::new, |a| resources(a, demands));
+        let input = Input { application, owned, slots, demands: &wants, now };
+        for action in tier::plan(&input, &*context.ids) {
+            act.carry_out(uid, action);
+        }
+    }
+    let (writes, again) = act.finish();
+    let count = writes.len();
+    stage(&mut *tx, writes);
+    if !tx.is_empty() {
+        let revision = tx.commit().await?;
+        debug!(writes = count, revision, "plan committed");
+    }
+    Ok(Outcome { writes: count, again })
+}
+
+fn resources(application: &Application, demands: &Demands) -> Vec<Resources> {
+    let of = |hash| demands.get(hash).map(|demand| demand.resources).unwrap_or_default();
+    application.services.iter().map(|service| of(service.spec_hash)).collect()
+}
+
+fn stage(tx: &mut dyn WriteTx, writes: Vec<Write>) {
+    for write in writes {
+        tx.stage(write);
+    }
+}
+
+/// Carries plans out.
+struct Act<'a> {
+    context: &'a Context,
+    demands: &'a Demands,
+    pool: Pool,
+    siblings: Siblings,
+    gathered: &'a Gathered,
+    /// Slots that changed, in their newest form.
+    slots: BTreeMap<SlotId, Slot>,
+    writes: Vec<Write>,
+    again: Option<Time>,
+    now: Time,
+}
+
+impl Act<'_> {
+    fn carry_out(&mut self, uid: AppUid, action: Action) {
+        match action {
+            Action::MakeSlot(slot) | Action::ChangeSlot(slot) => {
+                self.slots.insert(slot.id, slot);
+            }
+            Action::RemoveSlot(id) => self.writes.push(Write::DeleteSlot(id)),
+            Action::Place(slot) => self.place(slot),
+            Action::Order { id, desired, restart_count, why } => self.order(id, desired, restart_count, why),
+            Action::RemoveApplication => self.writes.push(Write::DeleteApplication(uid)),
+            Action::Wait(at) => self.wake(at),
+        }
+    }
+
+    fn wake(&mut self, at: Time) {
+        self.again = Some(self.again.map_or(at, |before| before.min(at)));
+    }
+
+    fn place(&mut self, slot: Slot) {
+        let mut slot = self.slots.remove(&slot.id).unwrap_or(slot);
+        if slot.upstream.as_ref().is_some_and(|up| up.returned.is_some()) {
+            return;
+        }
+        let key = (slot.app_uid, slot.service.as_str().to_owned());
+        let gathered = self.gathered;
+        let siblings =
+            self.siblings.entry(key).or_insert_with_key(|(uid, service)| gathered.siblings(*uid, service));
+        match place::place(&slot, &mut self.pool, self.demands, siblings, self.now) {
+            Ok(child) => {
+                *siblings.entry(child).or_default() += 1;
+                let id = AssignmentId(self.context.ids.next());
+                let assignment = place::assignment(&slot, child, id, self.now);
+                info!(application = %slot.app.name, service = %slot.service, ordinal = slot.ordinal, instance = %id, %child, "placed");
+                self.writes.push(Write::PutAssignment { assignment, ordered: true });
+                let known = self.gathered.slots.contains_key(&slot.id);
+                if !slot.pending.is_empty() || !known {
+                    slot.pending.clear();
+                    self.slots.insert(slot.id, slot);
+                }
+            }
+            Err(reasons) => self.pending(slot, reasons),
+        }
+    }
+
+    /// Keeps the reasons, and hands a slot of the parent back once it had no place for a while.
+    fn pending(&mut self, mut slot: Slot, reasons: Vec<edgeio_domain::records::CandidateReasons>) {
+        if let Some(at) = place::next_try(&slot, self.now) {
+            self.wake(at);
+        }
+        let give_up = slot.created_at.max(self.waiting_since(&slot)) + self.context.times.return_after;
+        if slot.upstream.is_some() {
+            if self.now < give_up {
+                self.wake(give_up);
+            } else if let Some(upstream) = &mut slot.upstream {
+                upstream.returned = Some(summary(&reasons));
+            }
+        }
+        let before = self.gathered.slots.get(&slot.id);
+        slot.pending = reasons;
+        if before != Some(&slot) {
+            self.slots.insert(slot.id, slot);
+        }
+    }
+
+    /// Since when a slot is without a place: it is looked at anew when its last refusal was noted.
+    fn waiting_since(&self, slot: &Slot) -> Time {
+        slot.refusals.iter().map(|r| r.until).max().unwrap_or(slot.created_at).min(self.now)
+    }
+
+    fn order(&mut self, id: AssignmentId, desired: Desired, restart_count: u32, why: tier::Why) {
+        let Some(mut assignment) = self.gathered.assignments.get(&id).cloned() else { return };
+        assignment.generation += 1;
+        assignment.restart_count = restart_count;
+        if desired == Desired::Stop {
+            info!(application = %assignment.app.name, service = %assignment.service, ordinal = assignment.ordinal, instance = %id, why = why.sentence(), "stop ordered");
+            self.writes.push(Write::PutEvent(Event {
+                at: self.now,
+                namespace: assignment.app.namespace.to_string(),
+                subject: format!("application/{}", assignment.app.name),
+                reason: format!("{why:?}"),
+                message: format!("{}/{} is stopped: {}", assignment.service, assignment.ordinal, why.sentence()),
+            }));
+        }
+        assignment.desired = desired;
+        self.writes.push(Write::PutAssignment { assignment, ordered: true });
+    }
+
+    fn finish(mut self) -> (Vec<Write>, Option<Time>) {
+        let removed: BTreeSet<SlotId> = self
+            .writes
+            .iter()
+            .filter_map(|write| if let Write::DeleteSlot(id) = write { Some(*id) } else { None })
+            .collect();
+        let slots = self.slots.into_values().filter(|slot| !removed.contains(&slot.id)).map(Write::PutSlot);
+        // Slots come first, so that an assignment never refers to one that is not there.
+        let mut writes: Vec<Write> = slots.collect();
+        writes.append(&mut self.writes);
+        (writes, self.again)
+    }
+}
+
+fn summary(reasons: &[edgeio_domain::records::CandidateReasons]) -> String {
+    let line = |r: &edgeio_domain::records::CandidateReasons| format!("{} {}", r.candidate, r.reasons.join(", "));
+    let mut lines: Vec<String> = reasons.iter().take(5).map(line).collect();
+    if reasons.len() > 5 {
+        lines.push(format!("and {} more", reasons.len() - 5));
+    }
+    lines.join("; ")
+}
