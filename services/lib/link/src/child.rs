@@ -10,6 +10,7 @@ use edgeio_domain::{
     child::Accepted,
     digest::Digest16,
     ids::{AssignmentId, AttachId, ChildId},
+    node::RejectionReason,
     plant::{self, Plant},
     time::Time,
 };
@@ -93,7 +94,8 @@ pub struct Child {
     session: Session,
     accepted: Option<Accepted>,
     reports: Reports,
-    refusals: Vec<v1::InstanceReport>,
+    /// What is not held and has to be told once: refused, or stopped before.
+    gone: Vec<v1::InstanceReport>,
     assembly: Assembly<Key, Part>,
     interval: Duration,
     capacity_told: Option<u64>,
@@ -114,7 +116,7 @@ impl Child {
             session: Session::Down,
             accepted,
             reports: Reports::default(),
-            refusals: Vec::new(),
+            gone: Vec::new(),
             assembly: Assembly::default(),
             interval: DEFAULT_INTERVAL,
             capacity_told: None,
@@ -156,30 +158,17 @@ impl Child {
     /// An [`Acceptance`] is persisted.
     pub fn accepted(&mut self, acceptance: &Acceptance) {
         self.accepted = Some(acceptance.accepted);
-        for (assignment, reason) in &acceptance.refuse {
-            self.refuse(assignment, *reason);
-        }
+        let refused = acceptance
+            .refuse
+            .iter()
+            .map(|(assignment, reason)| (assignment, Some(*reason)));
+        let gone = acceptance.gone.iter().map(|assignment| (assignment, None));
+        self.gone.extend(
+            refused
+                .chain(gone)
+                .map(|(assignment, reason)| gone_report(assignment, reason)),
+        );
         self.hurry = true;
-    }
-
-    /// Tells the parent in the next report that an assignment is not held: it was refused, or it was stopped before.
-    fn refuse(
-        &mut self,
-        assignment: &v1::Assignment,
-        reason: edgeio_domain::node::RejectionReason,
-    ) {
-        debug_assert_eq!(reason, edgeio_domain::node::RejectionReason::Tombstoned);
-        self.refusals.push(v1::InstanceReport {
-            id: assignment.id.clone(),
-            slot_id: assignment.slot_id.clone(),
-            generation: assignment.generation,
-            phase: v1::Phase::Stopped.into(),
-            rejection: Some(v1::Rejection {
-                reason: v1::RejectionReason::Tombstoned.into(),
-                message: "this id was stopped before and is never started again".to_owned(),
-            }),
-            ..Default::default()
-        });
     }
 
     /// Whether the parent has recorded this version of a state in this session.
@@ -415,7 +404,7 @@ impl Child {
             || beat
             || !tell.is_empty()
             || capacity.is_some()
-            || !self.refusals.is_empty())
+            || !self.gone.is_empty())
         {
             return Vec::new();
         }
@@ -428,13 +417,13 @@ impl Child {
             .iter()
             .filter_map(|(id, _)| (view.render)(*id))
             .collect();
-        entries.append(&mut self.refusals);
+        entries.append(&mut self.gone);
         let parts = chunk::split(entries);
         let last = parts.len() - 1;
         let mut out = Vec::with_capacity(parts.len());
         let mut versions = tell.into_iter();
         for (index, entries) in parts.into_iter().enumerate() {
-            // Refusals have no version; they come last and take none.
+            // What is gone has no version; it comes last and takes none.
             let told: Vec<_> = versions.by_ref().take(entries.len()).collect();
             let seq = self.reports.send(told);
             let whole = index == last;
@@ -466,5 +455,20 @@ impl Child {
 fn wrap(message: child_message::Message) -> v1::ChildMessage {
     v1::ChildMessage {
         message: Some(message),
+    }
+}
+
+/// Tells that an assignment is not held: it was stopped before, and with a reason also that it is refused for that.
+fn gone_report(assignment: &v1::Assignment, reason: Option<RejectionReason>) -> v1::InstanceReport {
+    v1::InstanceReport {
+        id: assignment.id.clone(),
+        slot_id: assignment.slot_id.clone(),
+        generation: assignment.generation,
+        phase: v1::Phase::Stopped.into(),
+        rejection: reason.map(|reason| v1::Rejection {
+            reason: convert::rejection_to_wire(reason).into(),
+            message: "this id was stopped before and is never started again".to_owned(),
+        }),
+        ..Default::default()
     }
 }

@@ -40,6 +40,8 @@ pub struct Acceptance {
     pub take: Vec<v1::Assignment>,
     /// Orders that are not taken.
     pub refuse: Vec<(v1::Assignment, RejectionReason)>,
+    /// Stops of what was stopped before: there is nothing to do but to say so again.
+    pub gone: Vec<v1::Assignment>,
     /// Held, and named by no entry of a complete snapshot.
     pub orphaned: Vec<AssignmentId>,
     /// Orphans that are named again.
@@ -83,6 +85,7 @@ impl Acceptance {
                 None if held.is_tombstoned(id) && desired != Desired::Stop => {
                     out.refuse.push((entry, RejectionReason::Tombstoned));
                 }
+                None if held.is_tombstoned(id) => out.gone.push(entry),
                 Some(_) | None => out.take.push(entry),
             }
         }

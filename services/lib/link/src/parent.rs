@@ -184,6 +184,12 @@ impl Parent {
         (from < newest_order).then_some(Send::Delta { from })
     }
 
+    /// Whether orders were sent in this session.
+    #[must_use]
+    pub fn has_sent(&self) -> bool {
+        self.sent.is_some()
+    }
+
     /// Builds a snapshot or delta and notes that it is sent.
     pub fn entries(
         &mut self,

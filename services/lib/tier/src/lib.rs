@@ -1,1 +1,9 @@
-//! The orchestration engine of a tier: desired state, loops and the API services that root and cluster share.
+//! The orchestration engine of a tier: desired state, the loops that plan and place, the sessions of children, and the API
+//! services that root and cluster share.
+//!
+//! Root and cluster are this crate with different children. The loops meet the world in the database: handlers write
+//! wishes, the [`hub`] records what children report and sends what they shall run, the [`engine`] plans and places.
+
+pub mod context;
+pub mod engine;
+pub mod hub;

@@ -1,4 +1,4 @@
-//! Capacities.
+//! Capacities and amounts between wire and domain.
 
 use edgeio_domain::{
     child::{Bucket, Capacity},

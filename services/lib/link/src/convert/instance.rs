@@ -160,7 +160,9 @@ pub fn report_of_status(entry: &Entry, now: Time) -> v1::InstanceReport {
     }
 }
 
-fn rejection_to_wire(reason: RejectionReason) -> v1::RejectionReason {
+/// Writes why an assignment is refused.
+#[must_use]
+pub fn rejection_to_wire(reason: RejectionReason) -> v1::RejectionReason {
     match reason {
         RejectionReason::Tombstoned => v1::RejectionReason::Tombstoned,
         RejectionReason::Unplaceable => v1::RejectionReason::Unplaceable,

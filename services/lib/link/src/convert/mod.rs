@@ -16,7 +16,7 @@ use edgeio_domain::{
 use edgeio_proto::link::v1;
 pub use instance::{
     candidates_from_wire, candidates_to_wire, incarnation_from_wire, incarnation_to_wire,
-    observed_from_wire, phase_from_wire, phase_to_wire, report_of_status,
+    observed_from_wire, phase_from_wire, phase_to_wire, rejection_to_wire, report_of_status,
 };
 pub use order::{desired_from_wire, desired_to_wire, order_from_wire};
 

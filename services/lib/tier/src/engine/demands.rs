@@ -18,16 +18,26 @@ pub(crate) struct Demands {
 
 impl Demands {
     /// Reads those that are not known yet.
-    pub(crate) async fn load(&mut self, tx: &dyn ReadTx, hashes: &[SpecHash]) -> Result<(), StoreError> {
+    pub(crate) async fn load(
+        &mut self,
+        tx: &dyn ReadTx,
+        hashes: &[SpecHash],
+    ) -> Result<(), StoreError> {
         if self.known.len() > MOST {
             self.known.clear();
         }
-        let missing: Vec<SpecHash> = hashes.iter().filter(|hash| !self.known.contains_key(hash)).copied().collect();
+        let missing: Vec<SpecHash> = hashes
+            .iter()
+            .filter(|hash| !self.known.contains_key(hash))
+            .copied()
+            .collect();
         if missing.is_empty() {
             return Ok(());
         }
         for (hash, body) in tx.specs(&missing).await? {
-            let demand = spec::decode(&body).map(|spec| Demand::from(&spec)).map_err(|error| error.to_string());
+            let demand = spec::decode(&body)
+                .map(|spec| Demand::from(&spec))
+                .map_err(|error| error.to_string());
             self.known.insert(hash, demand);
         }
         Ok(())

@@ -38,8 +38,13 @@ impl Gathered {
 
     /// Every spec that something asks for.
     pub(crate) fn hashes(&self) -> Vec<SpecHash> {
-        let of_services = self.applications.values().flat_map(|a| a.services.iter().map(|s| s.spec_hash));
-        let mut hashes: Vec<SpecHash> = of_services.chain(self.slots.values().map(|s| s.spec_hash)).collect();
+        let of_services = self
+            .applications
+            .values()
+            .flat_map(|a| a.services.iter().map(|s| s.spec_hash));
+        let mut hashes: Vec<SpecHash> = of_services
+            .chain(self.slots.values().map(|s| s.spec_hash))
+            .collect();
         hashes.sort_unstable();
         hashes.dedup();
         hashes
@@ -57,7 +62,10 @@ impl Gathered {
         }
         for slot in self.slots.values() {
             let assignments = of_slot.remove(&slot.id).unwrap_or_default();
-            views.entry(slot.app_uid).or_default().push(SlotView { slot, assignments });
+            views
+                .entry(slot.app_uid)
+                .or_default()
+                .push(SlotView { slot, assignments });
         }
         views
     }
@@ -68,12 +76,17 @@ impl Gathered {
         for assignment in self.assignments.values().filter(|a| a.takes_room()) {
             *instances.entry(assignment.child).or_default() += 1;
         }
-        let candidate = |child: &Child| Candidate::new(noun, child, instances.get(&child.id).copied().unwrap_or(0));
+        let candidate = |child: &Child| {
+            Candidate::new(noun, child, instances.get(&child.id).copied().unwrap_or(0))
+        };
         let mut pool = Pool::new(noun, self.children.values().map(candidate));
         for assignment in self.assignments.values() {
-            let Some(child) = self.children.get(&assignment.child) else { continue };
+            let Some(child) = self.children.get(&assignment.child) else {
+                continue;
+            };
             let included = assignment.order_revision <= child.capacity.includes_revision;
-            let takes = assignment.takes_room() && !(included && assignment.desired != Desired::Hold);
+            let takes =
+                assignment.takes_room() && !(included && assignment.desired != Desired::Hold);
             if let Ok(demand) = demands.get(assignment.spec_hash)
                 && takes
             {
@@ -87,7 +100,10 @@ impl Gathered {
     pub(crate) fn siblings(&self, uid: AppUid, service: &str) -> BTreeMap<ChildId, u32> {
         let mut count = BTreeMap::new();
         for assignment in self.assignments.values() {
-            if assignment.app_uid == uid && assignment.service.as_str() == service && assignment.is_live() {
+            if assignment.app_uid == uid
+                && assignment.service.as_str() == service
+                && assignment.is_live()
+            {
                 *count.entry(assignment.child).or_default() += 1;
             }
         }

@@ -42,7 +42,10 @@ impl Engine {
     /// An engine over the tier's parts.
     #[must_use]
     pub fn new(context: Context) -> Self {
-        Self { context, demands: Mutex::new(Demands::default()) }
+        Self {
+            context,
+            demands: Mutex::new(Demands::default()),
+        }
     }
 
     /// Plans and places once.

@@ -27,10 +27,16 @@ pub(crate) fn place(
     now: Time,
 ) -> Result<ChildId, Vec<CandidateReasons>> {
     let demand = demands.get(slot.spec_hash).map_err(|reason| {
-        vec![CandidateReasons { candidate: "any place".to_owned(), reasons: vec![reason] }]
+        vec![CandidateReasons {
+            candidate: "any place".to_owned(),
+            reasons: vec![reason],
+        }]
     })?;
     let refused = |child: ChildId| {
-        let refusal = slot.refusals.iter().find(|r| r.child == child && now < r.until)?;
+        let refusal = slot
+            .refusals
+            .iter()
+            .find(|r| r.child == child && now < r.until)?;
         Some(format!("refused it: {}", refusal.message))
     };
     let beside = |child: ChildId| siblings.get(&child).copied().unwrap_or(0);
@@ -52,7 +58,10 @@ pub(crate) fn assignment(slot: &Slot, child: ChildId, id: AssignmentId, now: Tim
         restart_count: slot.restart_count,
         spec_hash: slot.spec_hash,
         demand: slot.demand,
-        observed: Observed { phase: Phase::Scheduled, ..Default::default() },
+        observed: Observed {
+            phase: Phase::Scheduled,
+            ..Default::default()
+        },
         created_at: now,
         order_revision: 0,
         revision: 0,
@@ -61,5 +70,9 @@ pub(crate) fn assignment(slot: &Slot, child: ChildId, id: AssignmentId, now: Tim
 
 /// When the refusals of a slot that is pending run out.
 pub(crate) fn next_try(slot: &Slot, now: Time) -> Option<Time> {
-    slot.refusals.iter().map(|r| r.until).filter(|until| *until > now).min()
+    slot.refusals
+        .iter()
+        .map(|r| r.until)
+        .filter(|until| *until > now)
+        .min()
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use edgeio_domain::{ids::ChildId, records::{CandidateReasons, Slot}};
+use edgeio_domain::{
+    ids::ChildId,
+    records::{CandidateReasons, Slot},
+};
 use edgeio_link::spec;
 use edgeio_scheduler::Demand;
 use edgeio_store::{ReadTx, StoreError};
@@ -30,7 +33,10 @@ impl Engine {
             let demand = spec::decode(body).map(|spec| Demand::from(&spec));
             let Ok(demand) = demand else {
                 let reasons = vec!["its spec cannot be read".to_owned()];
-                out.push(Err(vec![CandidateReasons { candidate: "any place".to_owned(), reasons }]));
+                out.push(Err(vec![CandidateReasons {
+                    candidate: "any place".to_owned(),
+                    reasons,
+                }]));
                 continue;
             };
             let beside = siblings
@@ -41,7 +47,12 @@ impl Engine {
             if let Ok(child) = &found {
                 *beside.entry(*child).or_default() += 1;
             }
-            let name = |child: ChildId| gathered.children.get(&child).map_or_else(|| child.to_string(), |c| c.display());
+            let name = |child: ChildId| {
+                gathered
+                    .children
+                    .get(&child)
+                    .map_or_else(|| child.to_string(), |c| c.display())
+            };
             out.push(found.map(name));
         }
         Ok(out)

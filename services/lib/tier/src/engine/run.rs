@@ -41,7 +41,13 @@ pub(super) async fn run(context: &Context, demands: &mut Demands) -> Result<Outc
         let application = gathered.applications.get(&uid);
         let owned = application.is_some_and(|a| a.key.owner == context.own);
         let wants = application.map_or_else(Vec::new, |a| resources(a, demands));
-        let input = Input { application, owned, slots, demands: &wants, now };
+        let input = Input {
+            application,
+            owned,
+            slots,
+            demands: &wants,
+            now,
+        };
         for action in tier::plan(&input, &*context.ids) {
             act.carry_out(uid, action);
         }
@@ -53,12 +59,24 @@ pub(super) async fn run(context: &Context, demands: &mut Demands) -> Result<Outc
         let revision = tx.commit().await?;
         debug!(writes = count, revision, "plan committed");
     }
-    Ok(Outcome { writes: count, again })
+    Ok(Outcome {
+        writes: count,
+        again,
+    })
 }
 
 fn resources(application: &Application, demands: &Demands) -> Vec<Resources> {
-    let of = |hash| demands.get(hash).map(|demand| demand.resources).unwrap_or_default();
-    application.services.iter().map(|service| of(service.spec_hash)).collect()
+    let of = |hash| {
+        demands
+            .get(hash)
+            .map(|demand| demand.resources)
+            .unwrap_or_default()
+    };
+    application
+        .services
+        .iter()
+        .map(|service| of(service.spec_hash))
+        .collect()
 }
 
 fn stage(tx: &mut dyn WriteTx, writes: Vec<Write>) {
@@ -89,7 +107,12 @@ impl Act<'_> {
             }
             Action::RemoveSlot(id) => self.writes.push(Write::DeleteSlot(id)),
             Action::Place(slot) => self.place(slot),
-            Action::Order { id, desired, restart_count, why } => self.order(id, desired, restart_count, why),
+            Action::Order {
+                id,
+                desired,
+                restart_count,
+                why,
+            } => self.order(id, desired, restart_count, why),
             Action::RemoveApplication => self.writes.push(Write::DeleteApplication(uid)),
             Action::Wait(at) => self.wake(at),
         }
@@ -101,20 +124,29 @@ impl Act<'_> {
 
     fn place(&mut self, slot: Slot) {
         let mut slot = self.slots.remove(&slot.id).unwrap_or(slot);
-        if slot.upstream.as_ref().is_some_and(|up| up.returned.is_some()) {
+        if slot
+            .upstream
+            .as_ref()
+            .is_some_and(|up| up.returned.is_some())
+        {
             return;
         }
         let key = (slot.app_uid, slot.service.as_str().to_owned());
         let gathered = self.gathered;
-        let siblings =
-            self.siblings.entry(key).or_insert_with_key(|(uid, service)| gathered.siblings(*uid, service));
+        let siblings = self
+            .siblings
+            .entry(key)
+            .or_insert_with_key(|(uid, service)| gathered.siblings(*uid, service));
         match place::place(&slot, &mut self.pool, self.demands, siblings, self.now) {
             Ok(child) => {
                 *siblings.entry(child).or_default() += 1;
                 let id = AssignmentId(self.context.ids.next());
                 let assignment = place::assignment(&slot, child, id, self.now);
                 info!(application = %slot.app.name, service = %slot.service, ordinal = slot.ordinal, instance = %id, %child, "placed");
-                self.writes.push(Write::PutAssignment { assignment, ordered: true });
+                self.writes.push(Write::PutAssignment {
+                    assignment,
+                    ordered: true,
+                });
                 let known = self.gathered.slots.contains_key(&slot.id);
                 if !slot.pending.is_empty() || !known {
                     slot.pending.clear();
@@ -130,7 +162,8 @@ impl Act<'_> {
         if let Some(at) = place::next_try(&slot, self.now) {
             self.wake(at);
         }
-        let give_up = slot.created_at.max(self.waiting_since(&slot)) + self.context.times.return_after;
+        let give_up =
+            slot.created_at.max(self.waiting_since(&slot)) + self.context.times.return_after;
         if slot.upstream.is_some() {
             if self.now < give_up {
                 self.wake(give_up);
@@ -147,11 +180,18 @@ impl Act<'_> {
 
     /// Since when a slot is without a place: it is looked at anew when its last refusal was noted.
     fn waiting_since(&self, slot: &Slot) -> Time {
-        slot.refusals.iter().map(|r| r.until).max().unwrap_or(slot.created_at).min(self.now)
+        slot.refusals
+            .iter()
+            .map(|r| r.until)
+            .max()
+            .unwrap_or(slot.created_at)
+            .min(self.now)
     }
 
     fn order(&mut self, id: AssignmentId, desired: Desired, restart_count: u32, why: tier::Why) {
-        let Some(mut assignment) = self.gathered.assignments.get(&id).cloned() else { return };
+        let Some(mut assignment) = self.gathered.assignments.get(&id).cloned() else {
+            return;
+        };
         assignment.generation += 1;
         assignment.restart_count = restart_count;
         if desired == Desired::Stop {
@@ -161,20 +201,38 @@ impl Act<'_> {
                 namespace: assignment.app.namespace.to_string(),
                 subject: format!("application/{}", assignment.app.name),
                 reason: format!("{why:?}"),
-                message: format!("{}/{} is stopped: {}", assignment.service, assignment.ordinal, why.sentence()),
+                message: format!(
+                    "{}/{} is stopped: {}",
+                    assignment.service,
+                    assignment.ordinal,
+                    why.sentence()
+                ),
             }));
         }
         assignment.desired = desired;
-        self.writes.push(Write::PutAssignment { assignment, ordered: true });
+        self.writes.push(Write::PutAssignment {
+            assignment,
+            ordered: true,
+        });
     }
 
     fn finish(mut self) -> (Vec<Write>, Option<Time>) {
         let removed: BTreeSet<SlotId> = self
             .writes
             .iter()
-            .filter_map(|write| if let Write::DeleteSlot(id) = write { Some(*id) } else { None })
+            .filter_map(|write| {
+                if let Write::DeleteSlot(id) = write {
+                    Some(*id)
+                } else {
+                    None
+                }
+            })
             .collect();
-        let slots = self.slots.into_values().filter(|slot| !removed.contains(&slot.id)).map(Write::PutSlot);
+        let slots = self
+            .slots
+            .into_values()
+            .filter(|slot| !removed.contains(&slot.id))
+            .map(Write::PutSlot);
         // Slots come first, so that an assignment never refers to one that is not there.
         let mut writes: Vec<Write> = slots.collect();
         writes.append(&mut self.writes);
@@ -183,7 +241,9 @@ impl Act<'_> {
 }
 
 fn summary(reasons: &[edgeio_domain::records::CandidateReasons]) -> String {
-    let line = |r: &edgeio_domain::records::CandidateReasons| format!("{} {}", r.candidate, r.reasons.join(", "));
+    let line = |r: &edgeio_domain::records::CandidateReasons| {
+        format!("{} {}", r.candidate, r.reasons.join(", "))
+    };
     let mut lines: Vec<String> = reasons.iter().take(5).map(line).collect();
     if reasons.len() > 5 {
         lines.push(format!("and {} more", reasons.len() - 5));

@@ -1,0 +1,49 @@
+//! Full reports: what a child does not name in one, it does not hold.
+
+use edgeio_domain::{
+    ids::{AssignmentId, ChildId},
+    records::Desired,
+};
+use edgeio_link::convert;
+use edgeio_proto::link::v1;
+use edgeio_store::Meta;
+use tracing::info;
+
+use super::{session::Session, work::Work};
+
+/// Notes the ids of one part.
+pub(super) fn collect(session: &mut Session, report: &v1::Report) {
+    if report.chunk == 0 {
+        session.told.clear();
+    }
+    session.told.extend(
+        report
+            .entries
+            .iter()
+            .filter_map(|e| convert::id::<AssignmentId>("id", &e.id).ok()),
+    );
+}
+
+/// All parts are there. A stop that the child has applied and no longer names is done; a held one that it no longer names
+/// is gone. A RUN that it does not name is sent again, since the digests differ.
+pub(super) fn complete(work: &mut Work, session: &mut Session, child: ChildId, meta: &Meta) {
+    let told = std::mem::take(&mut session.told);
+    let applied = session
+        .applied
+        .filter(|a| a.lineage == meta.lineage && a.issuer_epoch == meta.issuer_epoch);
+    let applied = applied.map_or(0, |a| a.revision);
+    let missing: Vec<(AssignmentId, Desired)> = work
+        .of_child(child)
+        .filter(|a| !told.contains(&a.id))
+        .filter(|a| match a.desired {
+            Desired::Stop => a.order_revision > 0 && a.order_revision <= applied,
+            Desired::Hold => true,
+            Desired::Run | Desired::Pause => false,
+        })
+        .map(|a| (a.id, a.desired))
+        .collect();
+    for (id, desired) in missing {
+        info!(instance = %id, %child, ?desired, "no longer there");
+        work.delete(id);
+    }
+}

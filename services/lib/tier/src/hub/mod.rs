@@ -1,0 +1,205 @@
+//! The sessions of a tier's children: what children say is recorded, what they shall run is sent.
+//!
+//! The hub does no I/O but the store's. Messages come in batches and go out as a list, so that the same code serves gRPC
+//! streams, the bus and the simulator. What it keeps in memory (who was heard when, what was sent) can be lost at any
+//! time: at worst something is sent twice. Silence stops nothing; it only changes a child's state.
+
+mod full;
+mod hello;
+mod record;
+mod send;
+mod session;
+mod work;
+
+use std::collections::BTreeMap;
+
+use edgeio_domain::{
+    child::{ChildState, Leases},
+    ids::ChildId,
+    time::Time,
+};
+use edgeio_proto::link::v1::{self, child_message, parent_message};
+use edgeio_store::{Revision, StoreError, Write};
+use session::Session;
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use crate::context::Context;
+
+/// Messages to children.
+pub type Outbox = Vec<(ChildId, v1::ParentMessage)>;
+
+/// The sessions of a tier's children.
+pub struct Hub {
+    context: Context,
+    state: Mutex<State>,
+}
+
+/// What is known in memory.
+struct State {
+    sessions: BTreeMap<ChildId, Session>,
+    /// When each child was last heard, on CLOCK_BOOTTIME. A child that is not in it counts as heard at `since`.
+    heard: BTreeMap<ChildId, Time>,
+    /// When this hub began: every lease is granted anew then.
+    since: Time,
+    /// Orders up to this revision were looked at for sending.
+    pushed: Revision,
+    telemetry: BTreeMap<ChildId, v1::Telemetry>,
+}
+
+impl Hub {
+    /// A hub over the tier's parts.
+    #[must_use]
+    pub fn new(context: Context) -> Self {
+        let state = State {
+            sessions: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            since: context.clock.boot(),
+            pushed: 0,
+            telemetry: BTreeMap::new(),
+        };
+        Self {
+            context,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Takes what children said, in order, and answers what to send. Everything of one call is recorded in one
+    /// transaction.
+    ///
+    /// # Errors
+    /// The store failed: nothing is recorded and nothing acknowledged; the children will say it again.
+    pub async fn receive(
+        &self,
+        messages: Vec<(ChildId, v1::ChildMessage)>,
+    ) -> Result<Outbox, StoreError> {
+        let mut state = self.state.lock().await;
+        let now = self.context.clock.boot();
+        let mut outbox = Outbox::new();
+        let mut reports = Vec::new();
+        for (child, message) in messages {
+            match message.message {
+                Some(child_message::Message::Hello(hello)) => {
+                    state.heard.insert(child, now);
+                    outbox.extend(hello::open(&self.context, &mut state, child, &hello).await?);
+                }
+                Some(child_message::Message::Report(report)) => {
+                    state.heard.insert(child, now);
+                    reports.push((child, report));
+                }
+                Some(child_message::Message::Telemetry(telemetry)) => {
+                    state.telemetry.insert(child, telemetry);
+                }
+                None => {}
+            }
+        }
+        if !reports.is_empty() {
+            outbox.extend(record::record(&self.context, &mut state, reports).await?);
+        }
+        Ok(outbox)
+    }
+
+    /// Answers what to send since orders changed.
+    ///
+    /// # Errors
+    /// The store failed; calling again is right.
+    pub async fn push(&self) -> Result<Outbox, StoreError> {
+        let mut state = self.state.lock().await;
+        send::push(&self.context, &mut state).await
+    }
+
+    /// Judges silence. To be called every second or so.
+    ///
+    /// # Errors
+    /// The store failed; calling again is right.
+    pub async fn tick(&self) -> Result<(), StoreError> {
+        let state = self.state.lock().await;
+        let now = self.context.clock.boot();
+        let leases = Leases {
+            lease: self.context.times.lease,
+        };
+        let judge = |child: &edgeio_domain::child::Child| {
+            let heard = state.heard.get(&child.id).copied().unwrap_or(state.since);
+            leases.judge(child.state, now.since(heard))
+        };
+        let children = self.context.store.read().await?.children().await?;
+        if children.iter().all(|child| judge(child) == child.state) {
+            return Ok(());
+        }
+        let mut tx = self.context.store.write().await?;
+        for mut child in tx.children().await? {
+            let judged = judge(&child);
+            if judged != child.state {
+                info!(child = %child.display(), from = ?child.state, to = ?judged, "child state changed");
+                child.state = judged;
+                tx.stage(Write::PutChild(child));
+            }
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Asks every child that has no open session here for a word, so that a restarted tier hears them at once.
+    ///
+    /// # Errors
+    /// The store failed; calling again is right.
+    pub async fn greet(&self) -> Result<Outbox, StoreError> {
+        let state = self.state.lock().await;
+        let children = self.context.store.read().await?.children().await?;
+        let silent = |id: &ChildId| !state.sessions.contains_key(id);
+        let ask = |child: edgeio_domain::child::Child| {
+            let body = parent_message::Message::ReportRequest(v1::ReportRequest { full: true });
+            (
+                child.id,
+                v1::ParentMessage {
+                    session_epoch: child.session_epoch,
+                    message: Some(body),
+                },
+            )
+        };
+        let known = children
+            .into_iter()
+            .filter(|c| c.session_epoch > 0 && c.state != ChildState::Left);
+        Ok(known.filter(|c| silent(&c.id)).map(ask).collect())
+    }
+
+    /// A child's transport is gone.
+    pub async fn disconnected(&self, child: ChildId, epoch: u64) {
+        let mut state = self.state.lock().await;
+        if state
+            .sessions
+            .get(&child)
+            .is_some_and(|session| session.parent.epoch == epoch)
+        {
+            state.sessions.remove(&child);
+        }
+    }
+
+    /// The newest samples of a child.
+    pub async fn telemetry(&self, child: ChildId) -> Option<v1::Telemetry> {
+        self.state.lock().await.telemetry.get(&child).cloned()
+    }
+
+    /// A child is forgotten: nothing of it stays in memory.
+    pub async fn forget(&self, child: ChildId) {
+        let mut state = self.state.lock().await;
+        state.sessions.remove(&child);
+        state.heard.remove(&child);
+        state.telemetry.remove(&child);
+    }
+}
+
+/// Refuses a message.
+fn refuse(epoch: u64, reason: v1::RefusalReason, message: &str) -> v1::ParentMessage {
+    if reason == v1::RefusalReason::Protocol {
+        warn!(message, "child refused");
+    }
+    let refusal = v1::Refusal {
+        reason: reason.into(),
+        message: message.to_owned(),
+    };
+    v1::ParentMessage {
+        session_epoch: epoch,
+        message: Some(parent_message::Message::Refusal(refusal)),
+    }
+}

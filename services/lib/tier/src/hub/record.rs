@@ -1,0 +1,293 @@
+//! Recording reports: one transaction for a batch, then the answers.
+
+use std::collections::BTreeSet;
+
+use edgeio_domain::{
+    child::ChildState,
+    ids::{AssignmentId, ChildId, SlotId},
+    lifecycle::Phase,
+    name::Name,
+    records::{AppKey, Assignment, Desired, Event, Observed, Owner, Refusal},
+    time::Time,
+};
+use edgeio_link::{
+    convert,
+    parent::{Parent, Receipt},
+};
+use edgeio_proto::link::v1;
+use edgeio_store::{StoreError, Write};
+use std::time::Duration;
+use tracing::{debug, info, warn};
+
+use super::{Outbox, State, full, refuse, send, session::Session, work::Work};
+use crate::context::Context;
+
+/// Longest time that a child which keeps refusing a slot is left alone.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(60);
+
+pub(super) async fn record(
+    context: &Context,
+    state: &mut State,
+    reports: Vec<(ChildId, v1::Report)>,
+) -> Result<Outbox, StoreError> {
+    let mut outbox = Outbox::new();
+    let mut tx = context.store.write().await?;
+    let (mut children, mut ids, mut slots) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (child, report) in &reports {
+        children.insert(*child);
+        for entry in &report.entries {
+            ids.extend(convert::id::<AssignmentId>("id", &entry.id));
+            slots.extend(convert::id::<SlotId>("slot_id", &entry.slot_id));
+        }
+    }
+    let mut work = Work::read(&*tx, &children, &ids, &slots).await?;
+    let now = context.clock.wall();
+    let mut answers = Vec::new();
+    for (id, report) in reports {
+        let epoch = report.session_epoch;
+        let Some(child) = work.child(id) else {
+            outbox.push((
+                id,
+                refuse(
+                    epoch,
+                    v1::RefusalReason::UnknownChild,
+                    "not registered here",
+                ),
+            ));
+            continue;
+        };
+        if child.session_epoch != epoch {
+            outbox.push((
+                id,
+                refuse(
+                    epoch,
+                    v1::RefusalReason::StaleSession,
+                    "a newer session was opened",
+                ),
+            ));
+            continue;
+        }
+        let adopting = child.adopting;
+        let session = state
+            .sessions
+            .entry(id)
+            .or_insert_with(|| Session::new(Parent::new(epoch, 0, adopting)));
+        if session.parent.epoch != epoch {
+            *session = Session::new(Parent::new(epoch, 0, adopting));
+        }
+        match session.parent.receive(&report) {
+            Receipt::Stale => {}
+            Receipt::Repeated => outbox.push((id, session.parent.ack())),
+            Receipt::Record { completes_full } => {
+                session.applied = report
+                    .applied
+                    .as_ref()
+                    .and_then(|a| convert::accepted_from_wire(a).ok());
+                for entry in &report.entries {
+                    take(context, &mut work, id, entry, now);
+                }
+                if report.full {
+                    full::collect(session, &report);
+                }
+                if completes_full {
+                    work.read_child(&*tx, id).await?;
+                    let meta = tx.meta().await?;
+                    full::complete(&mut work, session, id, &meta);
+                }
+                heard(&mut work, id, &report, completes_full);
+                answers.push((id, report));
+            }
+        }
+    }
+    let touched = work.stage(&mut *tx, now);
+    if tx.is_empty() {
+        drop(tx);
+    } else {
+        tx.commit().await?;
+    }
+    for child in touched {
+        if let Some(session) = state.sessions.get_mut(&child) {
+            session.facts = None;
+        }
+    }
+    for (child, report) in answers {
+        outbox.extend(send::answer(context, state, child, &report).await?);
+    }
+    Ok(outbox)
+}
+
+/// Notes that a child was heard and what it offers.
+fn heard(work: &mut Work, id: ChildId, report: &v1::Report, completes_full: bool) {
+    work.change_child(id, |child| {
+        if completes_full {
+            child.adopting = false;
+        }
+        if !child.adopting && child.state != ChildState::Left {
+            child.state = ChildState::Ready;
+        }
+        if let Some(capacity) = &report.capacity {
+            child.capacity = convert::capacity_from_wire(capacity);
+        }
+    });
+}
+
+/// Records one entry.
+fn take(context: &Context, work: &mut Work, child: ChildId, entry: &v1::InstanceReport, now: Time) {
+    let (Ok(id), Ok(mut observed)) = (
+        convert::id::<AssignmentId>("id", &entry.id),
+        convert::observed_from_wire(entry, now),
+    ) else {
+        warn!(%child, id = entry.id, "entry that cannot be understood is held back");
+        return;
+    };
+    let Some(mut assignment) = work.assignment(id).cloned() else {
+        return meet(work, child, id, entry, observed, now);
+    };
+    if assignment.child != child {
+        warn!(%child, instance = %id, "report about another child's assignment dropped");
+        return;
+    }
+    // An age is cut to milliseconds on its way; the same start must not count as a new one.
+    if let (Some(before), Some(after)) = (assignment.observed.running_since, observed.running_since)
+        && before.since(after).max(after.since(before)) < Duration::from_secs(2)
+    {
+        observed.running_since = Some(before);
+    }
+    let gone = observed.phase == Phase::Stopped
+        && (observed.generation >= assignment.generation || entry.rejection.is_some());
+    if gone && assignment.desired == Desired::Stop {
+        info!(application = %assignment.app.name, service = %assignment.service, ordinal = assignment.ordinal, instance = %id, "stopped");
+        work.delete(id);
+        return;
+    }
+    if let Some(rejection) = &entry.rejection {
+        return refused(context, work, assignment, rejection, observed, now);
+    }
+    if observed.generation > assignment.generation {
+        // The child has seen more than this database: its order must become newer than what the child holds.
+        assignment.generation = observed.generation;
+        let differs = convert::desired_from_wire(entry.desired) != Ok(assignment.desired);
+        if differs && assignment.desired != Desired::Hold {
+            assignment.generation += 1;
+        }
+        work.put(assignment.clone(), differs);
+    }
+    if observed.phase != assignment.observed.phase {
+        debug!(application = %assignment.app.name, service = %assignment.service, ordinal = assignment.ordinal, instance = %id, phase = ?observed.phase, reason = observed.reason, "phase");
+    }
+    assignment.observed = observed;
+    work.put(assignment, false);
+}
+
+/// The child refuses an assignment: it is told to stop it, and the slot looks for another place.
+fn refused(
+    context: &Context,
+    work: &mut Work,
+    mut assignment: Assignment,
+    rejection: &v1::Rejection,
+    observed: Observed,
+    now: Time,
+) {
+    if assignment.desired == Desired::Stop {
+        return;
+    }
+    let child = assignment.child;
+    let message = rejection.message.clone();
+    info!(application = %assignment.app.name, service = %assignment.service, ordinal = assignment.ordinal, instance = %assignment.id, %child, reason = message, "refused");
+    work.write(Write::PutEvent(Event {
+        at: now,
+        namespace: assignment.app.namespace.to_string(),
+        subject: format!("application/{}", assignment.app.name),
+        reason: "Refused".to_owned(),
+        message: format!(
+            "{}/{} was refused: {message}",
+            assignment.service, assignment.ordinal
+        ),
+    }));
+    work.change_slot(assignment.slot, |slot| {
+        let before = slot
+            .refusals
+            .iter()
+            .find(|r| r.child == child)
+            .map_or(0, |r| r.times);
+        let wait = context
+            .times
+            .refusal
+            .saturating_mul(1 << before.min(10))
+            .min(LONGEST_REFUSAL);
+        slot.refusals.retain(|r| r.child != child);
+        slot.refusals.push(Refusal {
+            child,
+            message,
+            until: now + wait,
+            times: before + 1,
+        });
+    });
+    if rejection.reason() == v1::RejectionReason::Tombstoned {
+        work.delete(assignment.id);
+        return;
+    }
+    assignment.generation = assignment.generation.max(observed.generation) + 1;
+    assignment.desired = Desired::Stop;
+    assignment.observed = observed;
+    work.put(assignment, true);
+}
+
+/// A child reports what this database does not know: it is matched with its slot, stopped if it was stopped before, or
+/// held. The engine adopts a held one whose slot wants it.
+fn meet(
+    work: &mut Work,
+    child: ChildId,
+    id: AssignmentId,
+    entry: &v1::InstanceReport,
+    observed: Observed,
+    now: Time,
+) {
+    if observed.phase == Phase::Stopped || entry.rejection.is_some() {
+        return;
+    }
+    let (Ok(slot_id), Ok(spec_hash)) = (
+        convert::id::<SlotId>("slot_id", &entry.slot_id),
+        convert::spec_hash(&entry.spec_hash),
+    ) else {
+        warn!(%child, instance = %id, "unknown instance without a readable slot or spec is left alone");
+        return;
+    };
+    let buried = work.is_tombstoned(id.0) || work.is_tombstoned(slot_id.0);
+    let slot = work.slot(slot_id);
+    let app = slot.map_or_else(
+        || AppKey {
+            owner: Owner::Root,
+            namespace: Name::from_any(&entry.namespace),
+            name: Name::from_any(&entry.application),
+        },
+        |slot| slot.app.clone(),
+    );
+    let assignment = Assignment {
+        id,
+        slot: slot_id,
+        app,
+        app_uid: slot.map_or_else(
+            || convert::id("uid", &entry.application_uid).unwrap_or_default(),
+            |s| s.app_uid,
+        ),
+        service: Name::from_any(&entry.service),
+        ordinal: entry.ordinal,
+        child,
+        generation: if buried {
+            observed.generation + 1
+        } else {
+            observed.generation
+        },
+        desired: if buried { Desired::Stop } else { Desired::Hold },
+        restart_count: observed.restart_count,
+        spec_hash,
+        demand: slot.map(|s| s.demand).unwrap_or_default(),
+        observed,
+        created_at: now,
+        order_revision: 0,
+        revision: 0,
+    };
+    info!(application = entry.application, service = entry.service, ordinal = entry.ordinal, instance = %id, %child, buried, "found an instance that is not in the database");
+    work.put(assignment, buried);
+}

@@ -1,0 +1,35 @@
+//! One child's session in memory.
+
+use std::collections::BTreeSet;
+
+use edgeio_domain::{child::Accepted, ids::AssignmentId};
+use edgeio_link::parent::{Facts, Parent};
+
+/// One child's session.
+pub(super) struct Session {
+    pub(super) parent: Parent,
+    /// What the child said it has applied.
+    pub(super) applied: Option<Accepted>,
+    /// Ids of the full report that is coming in.
+    pub(super) told: BTreeSet<AssignmentId>,
+    /// What the database says about the child; `None` when it must be read again.
+    pub(super) facts: Option<Facts>,
+}
+
+impl Session {
+    pub(super) fn new(parent: Parent) -> Self {
+        Self {
+            parent,
+            applied: None,
+            told: BTreeSet::new(),
+            facts: None,
+        }
+    }
+
+    /// The revision that the child has applied of this very database.
+    pub(super) fn applied_of(&self, point: &Accepted) -> u64 {
+        let same =
+            |a: &Accepted| a.lineage == point.lineage && a.issuer_epoch == point.issuer_epoch;
+        self.applied.filter(same).map_or(0, |a| a.revision)
+    }
+}

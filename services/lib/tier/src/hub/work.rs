@@ -1,0 +1,212 @@
+//! The records that a batch of reports touches: read once, changed in memory, staged once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use edgeio_domain::{
+    child::Child,
+    ids::{AssignmentId, ChildId, SlotId},
+    records::{Assignment, Slot},
+    time::Time,
+};
+use edgeio_store::{AssignmentFilter, SlotFilter, StoreError, Write, WriteTx};
+use uuid::Uuid;
+
+/// A row and what becomes of it.
+#[derive(Clone)]
+struct Row {
+    before: Option<Assignment>,
+    now: Option<Assignment>,
+    ordered: bool,
+}
+
+/// The working set.
+pub(super) struct Work {
+    rows: BTreeMap<AssignmentId, Row>,
+    slots: BTreeMap<SlotId, Slot>,
+    changed_slots: BTreeSet<SlotId>,
+    children: BTreeMap<ChildId, (Child, Child)>,
+    tombstones: BTreeSet<Uuid>,
+    writes: Vec<Write>,
+}
+
+impl Work {
+    /// Reads what reports about these ids and slots of these children may touch.
+    pub(super) async fn read(
+        tx: &dyn WriteTx,
+        children: &BTreeSet<ChildId>,
+        ids: &BTreeSet<AssignmentId>,
+        slots: &BTreeSet<SlotId>,
+    ) -> Result<Self, StoreError> {
+        let of_children = tx
+            .children()
+            .await?
+            .into_iter()
+            .filter(|c| children.contains(&c.id));
+        let children = of_children.map(|c| (c.id, (c.clone(), c))).collect();
+        let filter = AssignmentFilter {
+            ids: Some(ids.iter().copied().collect()),
+            ..Default::default()
+        };
+        let row = |a: Assignment| {
+            (
+                a.id,
+                Row {
+                    before: Some(a.clone()),
+                    now: Some(a),
+                    ordered: false,
+                },
+            )
+        };
+        let rows: BTreeMap<AssignmentId, Row> = tx
+            .assignments(&filter)
+            .await?
+            .into_iter()
+            .map(row)
+            .collect();
+        let mut wanted: BTreeSet<SlotId> = slots.clone();
+        wanted.extend(
+            rows.values()
+                .filter_map(|row| row.now.as_ref())
+                .map(|a| a.slot),
+        );
+        let filter = SlotFilter {
+            ids: Some(wanted.iter().copied().collect()),
+            ..Default::default()
+        };
+        let found = tx
+            .slots(&filter)
+            .await?
+            .into_iter()
+            .map(|s| (s.id, s))
+            .collect();
+        let all: Vec<Uuid> = ids
+            .iter()
+            .map(|id| id.0)
+            .chain(wanted.iter().map(|id| id.0))
+            .collect();
+        let tombstones = tx.tombstones(&all).await?.into_iter().collect();
+        Ok(Self {
+            rows,
+            slots: found,
+            changed_slots: BTreeSet::new(),
+            children,
+            tombstones,
+            writes: Vec::new(),
+        })
+    }
+
+    /// Adds the rows of a child that are not in yet.
+    pub(super) async fn read_child(
+        &mut self,
+        tx: &dyn WriteTx,
+        child: ChildId,
+    ) -> Result<(), StoreError> {
+        let filter = AssignmentFilter {
+            child: Some(child),
+            ..Default::default()
+        };
+        for assignment in tx.assignments(&filter).await? {
+            self.rows.entry(assignment.id).or_insert(Row {
+                before: Some(assignment.clone()),
+                now: Some(assignment),
+                ordered: false,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn child(&self, id: ChildId) -> Option<&Child> {
+        self.children.get(&id).map(|(_, now)| now)
+    }
+
+    pub(super) fn change_child(&mut self, id: ChildId, change: impl FnOnce(&mut Child)) {
+        if let Some((_, now)) = self.children.get_mut(&id) {
+            change(now);
+        }
+    }
+
+    pub(super) fn assignment(&self, id: AssignmentId) -> Option<&Assignment> {
+        self.rows.get(&id).and_then(|row| row.now.as_ref())
+    }
+
+    /// The rows of a child, as far as they are in.
+    pub(super) fn of_child(&self, child: ChildId) -> impl Iterator<Item = &Assignment> {
+        self.rows
+            .values()
+            .filter_map(|row| row.now.as_ref())
+            .filter(move |a| a.child == child)
+    }
+
+    pub(super) fn slot(&self, id: SlotId) -> Option<&Slot> {
+        self.slots.get(&id)
+    }
+
+    pub(super) fn change_slot(&mut self, id: SlotId, change: impl FnOnce(&mut Slot)) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            change(slot);
+            self.changed_slots.insert(id);
+        }
+    }
+
+    pub(super) fn is_tombstoned(&self, id: Uuid) -> bool {
+        self.tombstones.contains(&id)
+    }
+
+    /// Puts an assignment; with `ordered` the link sends it.
+    pub(super) fn put(&mut self, assignment: Assignment, ordered: bool) {
+        let row = self.rows.entry(assignment.id).or_insert(Row {
+            before: None,
+            now: None,
+            ordered: false,
+        });
+        row.ordered |= ordered;
+        row.now = Some(assignment);
+    }
+
+    pub(super) fn delete(&mut self, id: AssignmentId) {
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.now = None;
+        }
+    }
+
+    pub(super) fn write(&mut self, write: Write) {
+        self.writes.push(write);
+    }
+
+    /// Stages what changed; the children whose rows changed.
+    pub(super) fn stage(mut self, tx: &mut dyn WriteTx, now: Time) -> BTreeSet<ChildId> {
+        let mut touched = BTreeSet::new();
+        for (before, mut after) in self.children.into_values() {
+            if before != after {
+                after.last_heard = now;
+                touched.insert(after.id);
+                tx.stage(Write::PutChild(after));
+            }
+        }
+        for id in self.changed_slots {
+            if let Some(slot) = self.slots.remove(&id) {
+                tx.stage(Write::PutSlot(slot));
+            }
+        }
+        for (id, row) in self.rows {
+            match (row.before, row.now) {
+                (before, Some(after)) if before.as_ref() != Some(&after) || row.ordered => {
+                    touched.insert(after.child);
+                    tx.stage(Write::PutAssignment {
+                        assignment: after,
+                        ordered: row.ordered,
+                    });
+                }
+                (Some(before), None) => {
+                    touched.insert(before.child);
+                    tx.stage(Write::DeleteAssignment(id));
+                }
+                (Some(_) | None, Some(_)) | (None, None) => {}
+            }
+        }
+        for write in self.writes {
+            tx.stage(write);
+        }
+        touched
+    }
+}
