@@ -37,7 +37,9 @@ fn command(program: &Program, keys: &[&Key]) -> Command {
         let default = key
             .default
             .as_ref()
-            .map(|value| format!(" [default: {}]", value.to_string().trim_matches('"')))
+            .map(as_argument)
+            .filter(|text| !text.is_empty())
+            .map(|text| format!(" [default: {text}]"))
             .unwrap_or_default();
         let doc = key.doc.replace('\n', " ");
         let arg = Arg::new(key.path.clone())
@@ -53,6 +55,19 @@ fn command(program: &Program, keys: &[&Key]) -> Command {
             arg.allow_hyphen_values(true)
         })
     })
+}
+
+/// A value as it is written in a flag.
+fn as_argument(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(items) => items.iter().map(as_argument).collect::<Vec<_>>().join(","),
+        toml::Value::Table(pairs) => {
+            let pair = |(name, value)| format!("{name}={}", as_argument(value));
+            pairs.iter().map(pair).collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Parses the flags. Each unknown one becomes a problem and is taken out, so that the others are

@@ -352,13 +352,19 @@ fn defaults_print_and_read_back() {
 
 #[test]
 fn help_and_version_tell_every_flag_and_no_secret() {
-    let help = printed(&["--help"], &[]);
+    // Lines are wrapped at the terminal's width.
+    let help = printed(&["--help"], &[])
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     for expected in [
         "A sample of a binary.",
         "--config <FILE>",
         "--print-config",
         "--uplink-backoff-cap <VALUE>",
         "[env: EDGEIO_UPLINK_BACKOFF_CAP] [default: 30s]",
+        "[env: EDGEIO_RUNTIMES] [default: docker,process]",
+        "[env: EDGEIO_LABELS] --uplink-parent",
         "--insecure",
     ] {
         assert!(help.contains(expected), "missing `{expected}` in:\n{help}");
