@@ -43,9 +43,10 @@ impl Observed {
                 self.instances.clear();
             }
             Some(Change::Instance(instance)) => {
-                if !instance.id.is_empty() {
+                if !instance.retiring {
+                    // What stood for the slot does so no more, but for what ends beside it.
                     self.instances
-                        .remove(&(instance.slot_id.clone(), String::new()));
+                        .retain(|(slot, _), old| *slot != instance.slot_id || old.retiring);
                 }
                 let key = (instance.slot_id.clone(), instance.id.clone());
                 if instance.retiring && has_ended(&instance) {
@@ -349,6 +350,9 @@ mod tests {
         seen.take(instance("s", "", InstancePhase::Pending, false));
         seen.take(instance("s", "a", InstancePhase::Running, false));
         assert_eq!(seen.rows().len(), 1);
+        seen.take(instance("s", "", InstancePhase::Pending, false));
+        assert_eq!(seen.rows().len(), 1, "it was handed back");
+        seen.take(instance("s", "a", InstancePhase::Running, false));
         seen.take(instance("s", "a", InstancePhase::Stopping, true));
         seen.take(instance("s", "b", InstancePhase::Scheduled, false));
         assert_eq!(seen.rows().len(), 2);

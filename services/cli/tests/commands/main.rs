@@ -415,6 +415,53 @@ async fn delete_waits_until_the_application_is_gone() {
 }
 
 #[tokio::test]
+async fn on_a_terminal_it_asks_before_it_destroys() {
+    let server = Server::start(canned()).await;
+    let ran = server.edgeio_on_terminal("delete hello", "n\n").await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let question = "Delete application default/hello and its 2 instances? [y/N]";
+    assert!(
+        ran.out.contains(question) && ran.out.contains("not deleted"),
+        "{ran:?}"
+    );
+    assert_eq!(server.canned.asked.lock().unwrap().len(), 0);
+
+    let ran = server.edgeio_on_terminal("delete hello", "y\n").await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = server
+        .edgeio_on_terminal("forget cluster site-7 --yes", "")
+        .await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(server.canned.asked.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn on_a_terminal_progress_is_redrawn_in_place() {
+    let server = Server::start(Canned {
+        watch: vec![
+            told(Change::Application(application(
+                ApplicationPhase::Progressing,
+                1,
+            ))),
+            told(Change::Instance(instance(0, "a", InstancePhase::Running))),
+            told(Change::Instance(instance(1, "b", InstancePhase::Preparing))),
+            told(Change::Bookmark(Bookmark {})),
+            told(Change::Application(application(ApplicationPhase::Ready, 2))),
+        ],
+        ..canned()
+    })
+    .await;
+    let ran = server
+        .edgeio_on_terminal("scale hello --replicas 2 --wait", "")
+        .await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.out.contains("\u{1b}[2A\u{1b}[Jhello/web/0  Running"),
+        "{ran:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_has_an_exit_code_of_its_own() {
     let server = Server::start(canned()).await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,6 +1,9 @@
 //! A server with canned answers. It serves the applications like every tier, and the clusters like a root, but no workers.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    process::Stdio,
+    sync::{Arc, Mutex},
+};
 
 use edgeio_proto::{
     api::v1::{
@@ -13,7 +16,7 @@ use edgeio_proto::{
     },
 };
 use futures::{StreamExt, stream::BoxStream};
-use tokio::process::Command;
+use tokio::{io::AsyncWriteExt, process::Command};
 use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 
 /// What the server answers and what it was asked.
@@ -83,13 +86,25 @@ impl Server {
 
     /// Runs `edgeio` against this server with a manifest on standard input.
     pub(crate) async fn edgeio(&self, arguments: &[&str], input: &str) -> Ran {
-        use tokio::io::AsyncWriteExt;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_edgeio"))
-            .args(arguments)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edgeio"));
+        command.args(arguments);
+        self.run(command, input).await
+    }
+
+    /// The same for a person at a terminal, which shows both outputs in one.
+    pub(crate) async fn edgeio_on_terminal(&self, arguments: &str, typed: &str) -> Ran {
+        let mut command = Command::new("script");
+        let line = format!("{} {arguments}", env!("CARGO_BIN_EXE_edgeio"));
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        self.run(command, typed).await
+    }
+
+    async fn run(&self, mut command: Command, input: &str) -> Ran {
+        let mut child = command
             .env("EDGEIO_SERVER", &self.address)
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
