@@ -1,1 +1,3 @@
 //! The cluster orchestrator: a tier whose children are workers, and a child of the root.
+
+pub mod uplink;

@@ -1,0 +1,1 @@
+//! placeholder for the driver of the uplink

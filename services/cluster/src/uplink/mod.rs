@@ -1,0 +1,169 @@
+//! The cluster as a child of its root: what the root assigns becomes slots here, and what becomes of them is told up.
+//!
+//! Everything that the root sent is committed in the cluster's database before the engine can act on it. The uplink keeps
+//! in memory only what it has told the root. Without a root nothing here stops: the slots are in the database.
+
+mod accept;
+mod capacity;
+mod holdings;
+mod states;
+
+pub mod driver;
+
+use std::time::Duration;
+
+use edgeio_domain::{
+    ids::{AssignmentId, AttachId, SlotId},
+    records::Desired,
+    time::Time,
+};
+use edgeio_link::child::{Child, Identity, Step, View};
+use edgeio_proto::link::v1;
+use edgeio_store::{Revision, SlotFilter, StoreError, Write};
+use edgeio_tier::context::Context;
+use holdings::Slots;
+use states::States;
+use tracing::{error, info};
+
+/// The cluster's half of the link to its root.
+pub struct Uplink {
+    context: Context,
+    child: Child,
+    states: States,
+    read_at: Option<Revision>,
+}
+
+/// What the driver shall do besides sending.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Asked {
+    /// Register again before the next attempt.
+    pub register: bool,
+}
+
+impl Uplink {
+    /// An uplink over the cluster's database.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn open(context: Context, identity: Identity) -> Result<Self, StoreError> {
+        let accepted = context.store.read().await?.meta().await?.uplink.accepted;
+        Ok(Self {
+            context,
+            child: Child::new(identity, accepted),
+            states: States::default(),
+            read_at: None,
+        })
+    }
+
+    /// The transport is up.
+    pub fn connect(&mut self, attach: AttachId) {
+        self.child.connect(attach, self.context.clock.boot());
+    }
+
+    /// The transport is down.
+    pub fn disconnect(&mut self) {
+        self.child.disconnect();
+    }
+
+    /// Whether the root was silent for so long that the transport should be made anew.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.child.is_silent(self.context.clock.boot())
+    }
+
+    /// When [`Uplink::poll`] has something to do at the latest, on CLOCK_BOOTTIME.
+    #[must_use]
+    pub fn due(&self) -> Option<Time> {
+        self.child.due(self.context.clock.boot())
+    }
+
+    /// Takes a message of the root: what it orders is committed before this returns.
+    ///
+    /// # Errors
+    /// The store failed: nothing was accepted, and the root will send it again.
+    pub async fn receive(&mut self, message: v1::ParentMessage) -> Result<Asked, StoreError> {
+        let now = self.context.clock.boot();
+        let mut asked = Asked::default();
+        let held = Slots::read(&self.context, &message).await?;
+        for step in self.child.receive(message, &held, now) {
+            match step {
+                Step::Accept(acceptance) => {
+                    accept::persist(&self.context, &acceptance).await?;
+                    self.child.accepted(&acceptance);
+                    self.read_at = None;
+                }
+                Step::Recorded => self.settle().await?,
+                Step::Register(why) => {
+                    info!(why, "root does not know this cluster, registering again");
+                    asked.register = true;
+                }
+                Step::Incompatible(why) => {
+                    error!(why, "root and cluster cannot talk: upgrade the older one");
+                }
+            }
+        }
+        Ok(asked)
+    }
+
+    /// What to send now.
+    ///
+    /// # Errors
+    /// The store failed; calling again is right.
+    pub async fn poll(&mut self) -> Result<Vec<v1::ChildMessage>, StoreError> {
+        let revision = *self.context.store.watch().borrow();
+        if self.read_at != Some(revision) {
+            self.states
+                .refresh(&self.context, self.child.accepted_point())
+                .await?;
+            self.read_at = Some(revision);
+        }
+        let wall = self.context.clock.wall();
+        let versions = self.states.versions();
+        let (assignments, digest) = self.states.digests();
+        let render = |id: AssignmentId| self.states.render(id, wall);
+        let view = View {
+            states: &versions,
+            assignments,
+            digest,
+            render: &render,
+            capacity: self.states.capacity(),
+        };
+        Ok(self.child.poll(&view, self.context.clock.boot()))
+    }
+
+    /// Removes slots that the root wanted stopped, once it has recorded that they are. What stays is a tombstone.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        let done: Vec<SlotId> = self
+            .states
+            .stopped()
+            .filter(|(id, version)| self.child.is_recorded(*id, *version))
+            .map(|(id, _)| SlotId(id.0))
+            .collect();
+        if done.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.context.store.write().await?;
+        let filter = SlotFilter {
+            ids: Some(done),
+            ..Default::default()
+        };
+        for slot in tx
+            .slots(&filter)
+            .await?
+            .into_iter()
+            .filter(|s| s.desired == Desired::Stop)
+        {
+            tx.stage(Write::DeleteSlot(slot.id));
+            tx.stage(Write::PutTombstone(slot.id.0, self.context.clock.wall()));
+            self.child.forget(AssignmentId(slot.id.0));
+            self.states.forget(AssignmentId(slot.id.0));
+        }
+        if !tx.is_empty() {
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The longest that the driver sleeps between polls. Leases and silence are judged in seconds.
+pub const LONGEST_SLEEP: Duration = Duration::from_secs(1);

@@ -1,0 +1,210 @@
+//! What became of the root's slots, as it is told up.
+
+use std::collections::BTreeMap;
+
+use edgeio_domain::{
+    child::Accepted,
+    digest::{self, Digest16},
+    ids::{AssignmentId, ChildId, SlotId},
+    lifecycle::Phase,
+    records::{Assignment, Desired, Incarnation, Slot},
+    time::Time,
+};
+use edgeio_link::{convert, reports::StateVersion};
+use edgeio_proto::link::v1;
+use edgeio_store::{AssignmentFilter, SlotFilter, StoreError};
+use edgeio_tier::context::Context;
+
+use super::capacity;
+
+/// One slot's state.
+struct State {
+    report: v1::InstanceReport,
+    running_since: Option<Time>,
+    phase: Phase,
+    desired: Desired,
+    version: StateVersion,
+}
+
+/// All of them, and what the cluster offers.
+#[derive(Default)]
+pub(super) struct States {
+    states: BTreeMap<AssignmentId, State>,
+    capacity: v1::Capacity,
+    capacity_version: u64,
+    version: StateVersion,
+    settled_revision: u64,
+}
+
+impl States {
+    /// Reads the database again; what differs gets a new version.
+    pub(super) async fn refresh(
+        &mut self,
+        context: &Context,
+        accepted: Option<Accepted>,
+    ) -> Result<(), StoreError> {
+        let tx = context.store.read().await?;
+        let slots = tx
+            .slots(&SlotFilter {
+                upstream: Some(true),
+                ..Default::default()
+            })
+            .await?;
+        let assignments = tx.assignments(&AssignmentFilter::default()).await?;
+        let children = tx.children().await?;
+        let names: BTreeMap<ChildId, String> =
+            children.iter().map(|c| (c.id, c.display())).collect();
+        let mut of_slot: BTreeMap<SlotId, Vec<&Assignment>> = BTreeMap::new();
+        for assignment in &assignments {
+            of_slot.entry(assignment.slot).or_default().push(assignment);
+        }
+        let mut before = std::mem::take(&mut self.states);
+        for slot in &slots {
+            let id = AssignmentId(slot.id.0);
+            let mine = of_slot.get(&slot.id).map_or(&[][..], Vec::as_slice);
+            let mut state = state_of(slot, mine, &names);
+            state.version = match before.remove(&id) {
+                Some(old) if old.report == state.report && same_start(&old, &state) => old.version,
+                Some(_) | None => {
+                    self.version += 1;
+                    self.version
+                }
+            };
+            self.states.insert(id, state);
+        }
+        // A slot without a place is in nobody's free amounts yet: until it is, the root keeps its own reservation.
+        let waiting = slots
+            .iter()
+            .any(|s| s.desired != Desired::Stop && !of_slot.contains_key(&s.id));
+        if !waiting {
+            self.settled_revision = accepted.map_or(0, |a| a.revision);
+        }
+        let capacity = capacity::of(&children, &assignments, self.settled_revision);
+        if capacity != self.capacity {
+            self.capacity = capacity;
+            self.capacity_version += 1;
+        }
+        Ok(())
+    }
+
+    pub(super) fn versions(&self) -> Vec<(AssignmentId, StateVersion)> {
+        self.states
+            .iter()
+            .map(|(id, state)| (*id, state.version))
+            .collect()
+    }
+
+    /// Digests of what is held and of its states, as the link compares them.
+    pub(super) fn digests(&self) -> (Digest16, Digest16) {
+        let held = self
+            .states
+            .iter()
+            .map(|(id, s)| (*id, s.report.generation, s.desired, s.report.restart_count));
+        let told = self
+            .states
+            .iter()
+            .filter(|(_, s)| s.desired != Desired::Stop);
+        (
+            digest::assignments(held),
+            digest::states(told.map(|(id, s)| (*id, s.phase, s.report.restarts))),
+        )
+    }
+
+    pub(super) fn render(&self, id: AssignmentId, now: Time) -> Option<v1::InstanceReport> {
+        let state = self.states.get(&id)?;
+        let age = |since: Time| u64::try_from(now.since(since).as_millis()).unwrap_or(0);
+        Some(v1::InstanceReport {
+            running_for_ms: state.running_since.map(age),
+            ..state.report.clone()
+        })
+    }
+
+    pub(super) fn capacity(&self) -> (u64, &v1::Capacity) {
+        (self.capacity_version, &self.capacity)
+    }
+
+    /// What was stopped as the root wished.
+    pub(super) fn stopped(&self) -> impl Iterator<Item = (AssignmentId, StateVersion)> {
+        let done = |s: &State| s.desired == Desired::Stop && s.phase == Phase::Stopped;
+        self.states
+            .iter()
+            .filter(move |(_, s)| done(s))
+            .map(|(id, s)| (*id, s.version))
+    }
+
+    pub(super) fn forget(&mut self, id: AssignmentId) {
+        self.states.remove(&id);
+    }
+}
+
+/// Whether two states began to run at the same time, as far as a report tells.
+fn same_start(a: &State, b: &State) -> bool {
+    a.running_since == b.running_since
+}
+
+fn state_of(slot: &Slot, assignments: &[&Assignment], names: &BTreeMap<ChildId, String>) -> State {
+    let upstream = slot.upstream.as_ref();
+    let live = assignments
+        .iter()
+        .filter(|a| a.desired != Desired::Stop)
+        .max_by_key(|a| a.id);
+    let any = live.or_else(|| assignments.iter().max_by_key(|a| a.id));
+    let mut report = v1::InstanceReport {
+        id: slot.id.to_string(),
+        slot_id: upstream.map(|u| u.slot.to_string()).unwrap_or_default(),
+        generation: upstream.map_or(0, |u| u.generation),
+        restart_count: slot.restart_count,
+        spec_hash: slot.spec_hash.0.to_vec(),
+        desired: convert::desired_to_wire(slot.desired).into(),
+        namespace: slot.app.namespace.to_string(),
+        application: slot.app.name.to_string(),
+        application_uid: slot.app_uid.to_string(),
+        service: slot.service.to_string(),
+        ordinal: slot.ordinal,
+        orphan: upstream.is_some_and(|u| u.orphan),
+        ..Default::default()
+    };
+    let mut running_since = None;
+    if let Some(assignment) = any {
+        let observed = &assignment.observed;
+        report.reason.clone_from(&observed.reason);
+        report.message.clone_from(&observed.message);
+        report.exit_code = observed.exit_code;
+        report.restarts = observed.restarts;
+        report.output_tail.clone_from(&observed.output_tail);
+        report.image_digest.clone_from(&observed.image_digest);
+        report.handle.clone_from(&observed.handle);
+        report.incarnation = Some(convert::incarnation_to_wire(&Incarnation {
+            instance: assignment.id,
+            worker: assignment.child,
+            worker_name: names.get(&assignment.child).cloned().unwrap_or_default(),
+        }));
+        running_since = observed.running_since;
+    }
+    let phase = match (slot.desired, any) {
+        (Desired::Stop, None) => Phase::Stopped,
+        (Desired::Stop, Some(_)) => Phase::Stopping,
+        (Desired::Run | Desired::Pause | Desired::Hold, None) => Phase::Pending,
+        (Desired::Run | Desired::Pause | Desired::Hold, Some(a)) if a.desired == Desired::Stop => {
+            Phase::Stopping
+        }
+        (Desired::Run | Desired::Pause | Desired::Hold, Some(a)) => a.observed.phase,
+    };
+    if phase == Phase::Pending {
+        report.candidates = convert::candidates_to_wire(&slot.pending);
+        report.rejection = upstream
+            .and_then(|u| u.returned.clone())
+            .map(|message| v1::Rejection {
+                reason: v1::RejectionReason::Unplaceable.into(),
+                message,
+            });
+    }
+    report.phase = convert::phase_to_wire(phase).into();
+    State {
+        report,
+        running_since,
+        phase,
+        desired: slot.desired,
+        version: 0,
+    }
+}
