@@ -9,9 +9,11 @@
 //! Deliberately absent: the wire and the domain. Drivers know only the types here, so that an external driver can speak
 //! the same trait over a socket; the agent converts.
 
+pub mod cgroup;
 mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
+pub mod process;
 mod types;
 
 use std::time::Duration;

@@ -1,0 +1,15 @@
+//! One suite for every runtime, plus what only one of them can do.
+//!
+//! Real engines: the Docker Engine at `/var/run/docker.sock`, real processes, real control groups. A missing engine fails.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
+mod bed;
+mod fake;
+mod process;
+mod suite;
