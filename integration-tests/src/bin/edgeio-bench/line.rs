@@ -1,0 +1,1 @@
+//! placeholder for a moment: the line of real processes.
