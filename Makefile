@@ -19,11 +19,11 @@ demo: ## Run root, cluster, bridge and worker here and deploy an example (DEMO_K
 test: ## Check everything: format, lints, contract, dependencies, docs, tests on real parts
 	@$(TOOLS)/run-tests
 
-bench: ## Measure: floors, one deployment hop by hop, footprint
+bench: ## Measure: floors, one deployment hop by hop, footprint (BENCH="floors --rounds 3" for a part)
 	@$(TOOLS)/get-tools bench
 	@$(TOOLS)/start-docker
 	@$(MAKE) --no-print-directory build
-	cargo bench --locked -p edgeio-integration-tests
+	cargo run --release --locked -p edgeio-integration-tests --bin edgeio-bench -- $(BENCH)
 
 build: ## Build the release binaries into target/release
 	@set -e; for p in $(BINARIES); do echo "== $$p"; cargo build --release --locked -p $$p; done

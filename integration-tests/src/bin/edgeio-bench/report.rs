@@ -162,14 +162,20 @@ impl Report {
         self.table(title, &HEADS, &cells)?;
         for row in rows {
             if let Some((goal, words, met)) = &row.goal {
-                let verdict = if *met { "met" } else { "MISSED" };
-                let line = format!("goal {goal} {verdict}: {}: {words}", row.variant);
-                say(&line)?;
-                if !met {
-                    self.missed.push(line);
-                }
+                self.judge(goal, &format!("{}: {words}", row.variant), *met)?;
             }
             self.json(&self.json_of(row))?;
+        }
+        Ok(())
+    }
+
+    /// Says whether a goal was met, and keeps it for the end.
+    pub(crate) fn judge(&mut self, goal: &str, words: &str, met: bool) -> Result<()> {
+        let verdict = if met { "met" } else { "MISSED" };
+        let line = format!("goal {goal} {verdict}: {words}");
+        say(&line)?;
+        if !met {
+            self.missed.push(line);
         }
         Ok(())
     }

@@ -102,11 +102,6 @@ impl Swarm {
         })
     }
 
-    /// The daemon's process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.daemon.pid()
-    }
-
     /// Create and start on the same daemon without Swarm, in milliseconds.
     pub(crate) async fn raw(&self) -> Result<f64> {
         let body = self.engine.body("host");
