@@ -10,6 +10,7 @@
 //! the same trait over a socket; the agent converts.
 
 pub mod cgroup;
+pub mod docker;
 mod error;
 #[cfg(feature = "fake")]
 pub mod fake;

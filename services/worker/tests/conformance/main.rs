@@ -10,6 +10,8 @@
 )]
 
 mod bed;
+mod docker;
 mod fake;
+mod images;
 mod process;
 mod suite;

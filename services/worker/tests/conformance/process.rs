@@ -40,6 +40,23 @@ impl Process {
     }
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for entry in fs::read_dir(self.dir.path().join("jobs"))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                let run = files::read::<Run>(&Dir(entry.path()).run()).ok().flatten();
+                if let Some(pid) = run.and_then(|run| Pid::from_raw(run.shim)) {
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
+        }
+    }
+}
+
 impl Bed for Process {
     async fn new() -> Self {
         Self {
@@ -200,24 +217,35 @@ async fn a_run_of_an_earlier_boot_is_lost_and_its_pid_is_left_alone() {
     driver.ensure(&job, &NoProgress).await.unwrap();
     exited(&*driver, id).await;
     // As a reboot leaves it: a run without an end, whose process id now belongs to somebody else.
+    let dir = bed.instance_dir(id);
+    eventually("its shim is gone", async || {
+        if dir.is_free().unwrap() {
+            Ok(())
+        } else {
+            Err("locked".to_owned())
+        }
+    })
+    .await;
     let mut somebody = std::process::Command::new("sleep")
         .arg("1000")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let dir = bed.instance_dir(id);
     let mut run = bed.run(id);
     run.boot_id = "00000000-0000-0000-0000-000000000000".to_owned();
     run.pid = i32::try_from(somebody.id()).unwrap();
     files::write(&dir.run(), &run, Durable::No).unwrap();
     fs::remove_file(dir.exit()).unwrap();
     let seen = bed.driver().observe(id).await.unwrap().unwrap();
+    let untouched = somebody.try_wait().unwrap().is_none();
+    somebody.kill().unwrap();
+    somebody.wait().unwrap();
     let State::Exited(exit) = seen.state else {
         panic!("{seen:?}")
     };
     assert_eq!(exit.lost.as_deref(), Some("the node rebooted while it ran"));
-    assert_eq!(somebody.try_wait().unwrap(), None, "still runs");
-    somebody.kill().unwrap();
-    somebody.wait().unwrap();
+    assert!(untouched, "somebody else's process still ran");
     driver.remove(id).await.unwrap();
 }
 

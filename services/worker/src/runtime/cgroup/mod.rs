@@ -88,6 +88,13 @@ impl Group {
         dirs
     }
 
+    /// Whether `name` is part of where the group is.
+    pub fn names(&self, name: &str) -> bool {
+        self.dirs()
+            .first()
+            .is_some_and(|dir| dir.to_string_lossy().contains(name))
+    }
+
     /// Makes the directories and writes the limits. What exists is kept, so call [`Group::remove`] first for counters at 0.
     ///
     /// # Errors

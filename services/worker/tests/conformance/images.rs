@@ -1,0 +1,130 @@
+//! Images and a registry of our own, so that nothing is fetched from the network.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use bollard::{
+    Docker,
+    auth::DockerCredentials,
+    query_parameters::{CreateImageOptionsBuilder, PushImageOptionsBuilder},
+};
+use futures::TryStreamExt;
+use tempfile::TempDir;
+
+use crate::bed::eventually;
+
+/// A file system of one static busybox and what is added, as a tar archive.
+pub(crate) fn root_fs(added: &[(&str, &[u8])]) -> Vec<u8> {
+    let busybox = fs::read("/bin/busybox").expect("busybox-static is installed");
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut file = |path: &str, mode: u32, bytes: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(u64::try_from(bytes.len()).unwrap());
+        header.set_mode(mode);
+        tar.append_data(&mut header, path, bytes).unwrap();
+    };
+    file("bin/busybox", 0o755, &busybox);
+    for (path, bytes) in added {
+        file(path, 0o644, bytes);
+    }
+    for applet in ["sh", "sleep", "setsid", "tail", "cat", "env", "httpd"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        header.set_mode(0o777);
+        tar.append_link(&mut header, format!("bin/{applet}"), "busybox")
+            .unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+/// Makes an image of a file system.
+pub(crate) async fn import(docker: &Docker, repository: &str, tag: &str, root_fs: Vec<u8>) {
+    let options = CreateImageOptionsBuilder::new()
+        .from_src("-")
+        .repo(repository)
+        .tag(tag)
+        .build();
+    let body = bollard::body_full(root_fs.into());
+    let made: Vec<_> = docker
+        .create_image(Some(options), Some(body), None)
+        .try_collect()
+        .await
+        .unwrap();
+    assert!(!made.is_empty());
+}
+
+/// Debian's registry on a loopback port, with its own configuration and store.
+pub(crate) struct Registry {
+    process: Child,
+    _store: TempDir,
+    /// Host and port.
+    pub(crate) address: String,
+}
+
+impl Registry {
+    pub(crate) async fn start() -> Self {
+        let store = tempfile::tempdir().unwrap();
+        let config = store.path().join("config.yml");
+        // Below the ephemeral ports, where no outgoing connection can take it meanwhile.
+        let start = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let port = (start..32_000).find(free).expect("a free port");
+        let address = format!("127.0.0.1:{port}");
+        fs::write(&config, yaml(store.path(), &address)).unwrap();
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is installed");
+        eventually("the registry listens", async || {
+            std::net::TcpStream::connect(&address)
+                .map(|_| ())
+                .map_err(|e| e.to_string())
+        })
+        .await;
+        Self {
+            process,
+            _store: store,
+            address,
+        }
+    }
+
+    /// Pushes an image that is named after this registry.
+    pub(crate) async fn push(docker: &Docker, repository: &str, tag: &str) {
+        let options = PushImageOptionsBuilder::new().tag(tag).build();
+        let credentials = Some(DockerCredentials::default());
+        let pushed: Result<Vec<_>, _> = docker
+            .push_image(repository, Some(options), credentials)
+            .try_collect()
+            .await;
+        pushed.unwrap();
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // Stopped by the test already, or still to be.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn yaml(store: &Path, address: &str) -> String {
+    format!(
+        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
+         http:\n  addr: {address}\n",
+        store.join("data").display()
+    )
+}
