@@ -91,7 +91,7 @@ impl<'a> Uplink<'a> {
     }
 
     /// Waits until the transport has taken everything that was queued.
-    pub(super) async fn drained(&self) {
+    pub(super) async fn drained(&mut self) {
         // All the room there is can be had only when nothing waits. Never an error: the queue is not closed.
         let _ = self.queue.reserve_many(self.queue.max_capacity()).await;
     }
