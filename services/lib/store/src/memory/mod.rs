@@ -114,20 +114,25 @@ impl MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     async fn read(&self) -> Result<Box<dyn ReadTx + '_>, StoreError> {
-        Ok(Box::new(Read(self.now())))
+        Ok(Box::new(Tx {
+            state: self.now(),
+            write: (),
+        }))
     }
 
     async fn write(&self) -> Result<Box<dyn WriteTx + '_>, StoreError> {
         // Trying first keeps the future ready when nobody writes: tokio's lock may yield for fairness' sake.
-        let turn = match self.turn.try_lock() {
-            Ok(turn) => turn,
+        let held = match self.turn.try_lock() {
+            Ok(held) => held,
             Err(_) => self.turn.lock().await,
         };
-        Ok(Box::new(WriteUnderWay {
-            store: self,
-            _turn: turn,
-            base: self.now(),
-            batch: Batch::default(),
+        Ok(Box::new(Tx {
+            state: self.now(),
+            write: Turn {
+                store: self,
+                batch: Batch::default(),
+                held,
+            },
         }))
     }
 
@@ -136,35 +141,34 @@ impl Store for MemoryStore {
     }
 }
 
-struct Read(Arc<State>);
+/// A transaction: the state that it reads, and the write half if it has one.
+struct Tx<W> {
+    state: Arc<State>,
+    write: W,
+}
 
-struct WriteUnderWay<'a> {
+struct Turn<'a> {
     store: &'a MemoryStore,
-    _turn: MutexGuard<'a, ()>,
-    base: Arc<State>,
     batch: Batch,
+    held: MutexGuard<'a, ()>,
 }
 
 #[async_trait]
-impl WriteTx for WriteUnderWay<'_> {
+impl WriteTx for Tx<Turn<'_>> {
     fn stage(&mut self, write: Write) {
-        self.batch.stage(write);
+        self.write.batch.stage(write);
     }
 
     fn is_empty(&self) -> bool {
-        self.batch.is_empty()
+        self.write.batch.is_empty()
     }
 
     async fn commit(self: Box<Self>) -> Result<Revision, StoreError> {
-        let Self {
-            store,
-            _turn,
-            base,
-            batch,
-        } = *self;
-        let revision = base.meta.revision;
+        let Self { state, write } = *self;
+        let Turn { store, batch, held } = write;
+        let revision = state.meta.revision;
         // Given up before applying, so that a commit without readers copies nothing.
-        drop(base);
+        drop(state);
         if batch.is_empty() {
             return Ok(revision);
         }
@@ -180,90 +184,61 @@ impl WriteTx for WriteUnderWay<'_> {
             return Err(fault::injected());
         }
         store.revision.send_replace(revision);
+        drop(held);
         Ok(revision)
     }
 }
 
-/// Both kinds of transaction read a state that does not change under them.
-macro_rules! read_from_state {
-    ($for:ty, $state:ident => $of:expr) => {
-        #[async_trait]
-        impl ReadTx for $for {
-            async fn meta(&self) -> Result<Meta, StoreError> {
-                let $state = self;
-                Ok($of.meta)
-            }
+#[async_trait]
+impl<W: Send + Sync> ReadTx for Tx<W> {
+    async fn meta(&self) -> Result<Meta, StoreError> {
+        Ok(self.state.meta)
+    }
 
-            async fn applications(
-                &self,
-                filter: &ApplicationFilter,
-            ) -> Result<Vec<Application>, StoreError> {
-                let $state = self;
-                Ok($of.applications(filter))
-            }
+    async fn applications(
+        &self,
+        filter: &ApplicationFilter,
+    ) -> Result<Vec<Application>, StoreError> {
+        Ok(self.state.applications(filter))
+    }
 
-            async fn application(&self, uid: AppUid) -> Result<Option<Application>, StoreError> {
-                let $state = self;
-                Ok($of.applications.get(&uid).cloned())
-            }
+    async fn application(&self, uid: AppUid) -> Result<Option<Application>, StoreError> {
+        Ok(self.state.applications.get(&uid).cloned())
+    }
 
-            async fn specs(
-                &self,
-                hashes: &[SpecHash],
-            ) -> Result<Vec<(SpecHash, Vec<u8>)>, StoreError> {
-                let $state = self;
-                Ok($of.specs(hashes))
-            }
+    async fn specs(&self, hashes: &[SpecHash]) -> Result<Vec<(SpecHash, Vec<u8>)>, StoreError> {
+        Ok(self.state.specs(hashes))
+    }
 
-            async fn slots(&self, filter: &SlotFilter) -> Result<Vec<Slot>, StoreError> {
-                let $state = self;
-                Ok($of.slots(filter))
-            }
+    async fn slots(&self, filter: &SlotFilter) -> Result<Vec<Slot>, StoreError> {
+        Ok(self.state.slots(filter))
+    }
 
-            async fn assignments(
-                &self,
-                filter: &AssignmentFilter,
-            ) -> Result<Vec<Assignment>, StoreError> {
-                let $state = self;
-                Ok($of.assignments(filter))
-            }
+    async fn assignments(&self, filter: &AssignmentFilter) -> Result<Vec<Assignment>, StoreError> {
+        Ok(self.state.assignments(filter))
+    }
 
-            async fn children(&self) -> Result<Vec<Child>, StoreError> {
-                let $state = self;
-                Ok($of.children.values().cloned().collect())
-            }
+    async fn children(&self) -> Result<Vec<Child>, StoreError> {
+        Ok(self.state.children.values().cloned().collect())
+    }
 
-            async fn child(&self, id: ChildId) -> Result<Option<Child>, StoreError> {
-                let $state = self;
-                Ok($of.children.get(&id).cloned())
-            }
+    async fn child(&self, id: ChildId) -> Result<Option<Child>, StoreError> {
+        Ok(self.state.children.get(&id).cloned())
+    }
 
-            async fn tombstones(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
-                let $state = self;
-                Ok($of.tombstones(ids))
-            }
+    async fn tombstones(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+        Ok(self.state.tombstones(ids))
+    }
 
-            async fn request(&self, request_id: &str) -> Result<Option<RequestRecord>, StoreError> {
-                let $state = self;
-                Ok($of.requests.get(request_id).cloned())
-            }
+    async fn request(&self, request_id: &str) -> Result<Option<RequestRecord>, StoreError> {
+        Ok(self.state.requests.get(request_id).cloned())
+    }
 
-            async fn changes(
-                &self,
-                since: Revision,
-                limit: u64,
-            ) -> Result<Vec<Change>, StoreError> {
-                let $state = self;
-                $of.changes(since, limit)
-            }
+    async fn changes(&self, since: Revision, limit: u64) -> Result<Vec<Change>, StoreError> {
+        self.state.changes(since, limit)
+    }
 
-            async fn events(&self, limit: u64) -> Result<Vec<Event>, StoreError> {
-                let $state = self;
-                Ok($of.events(limit))
-            }
-        }
-    };
+    async fn events(&self, limit: u64) -> Result<Vec<Event>, StoreError> {
+        Ok(self.state.events(limit))
+    }
 }
-
-read_from_state!(Read, this => this.0);
-read_from_state!(WriteUnderWay<'_>, this => this.base);

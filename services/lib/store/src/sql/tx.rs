@@ -1,0 +1,148 @@
+//! Transactions on a database: one type for both kinds, the write kind holding the turn to write.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use edgeio_domain::{
+    child::Child,
+    ids::{AppUid, ChildId, SpecHash},
+    records::{Application, Assignment, Event, Slot},
+    time::Clock,
+};
+use sea_orm::{DatabaseTransaction, EntityTrait, QueryOrder};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use uuid::Uuid;
+
+use super::{
+    commit,
+    entity::{child, request},
+    error::failed,
+    read,
+};
+use crate::{
+    api::{
+        ApplicationFilter, AssignmentFilter, Change, Meta, ReadTx, RequestRecord, Revision,
+        SlotFilter, StoreError, Write, WriteTx,
+    },
+    batch::Batch,
+};
+
+/// What the transactions of a database share.
+pub(crate) struct Hub {
+    /// Write transactions queue here, in the order they came, and not in the database.
+    pub(crate) turn: Arc<Mutex<()>>,
+    /// The newest revision.
+    pub(crate) revision: watch::Sender<Revision>,
+    /// Stamps the log of changes.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// A transaction. Dropped without a commit it is rolled back by its connection.
+pub(crate) struct Tx<W> {
+    /// Before `write`: the connection is given back before the next one's turn begins.
+    pub(crate) db: DatabaseTransaction,
+    pub(crate) write: W,
+}
+
+/// The write half of a transaction.
+pub(crate) struct Turn {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) batch: Batch,
+    pub(crate) held: OwnedMutexGuard<()>,
+}
+
+#[async_trait]
+impl WriteTx for Tx<Turn> {
+    fn stage(&mut self, write: Write) {
+        self.write.batch.stage(write);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.write.batch.is_empty()
+    }
+
+    async fn commit(self: Box<Self>) -> Result<Revision, StoreError> {
+        let Self { db, write } = *self;
+        let Turn { hub, batch, held } = write;
+        // On a task of its own: a caller that goes away in the middle must not leave a commit that nobody was woken for.
+        let committed = tokio::spawn(async move {
+            if batch.is_empty() {
+                let revision = read::meta(&db).await?.record().revision;
+                db.rollback()
+                    .await
+                    .map_err(failed("end an empty transaction"))?;
+                drop(held);
+                return Ok(revision);
+            }
+            let revision = commit::apply(&db, batch, hub.clock.wall()).await?;
+            db.commit().await.map_err(failed("commit"))?;
+            hub.revision.send_replace(revision);
+            drop(held);
+            Ok(revision)
+        });
+        committed.await.map_err(|error| StoreError::Unavailable {
+            attempt: "wait for a commit",
+            source: Box::new(error),
+        })?
+    }
+}
+
+#[async_trait]
+impl<W: Send + Sync> ReadTx for Tx<W> {
+    async fn meta(&self) -> Result<Meta, StoreError> {
+        Ok(read::meta(&self.db).await?.record())
+    }
+
+    async fn applications(
+        &self,
+        filter: &ApplicationFilter,
+    ) -> Result<Vec<Application>, StoreError> {
+        read::applications(&self.db, filter).await
+    }
+
+    async fn application(&self, uid: AppUid) -> Result<Option<Application>, StoreError> {
+        read::application(&self.db, uid).await
+    }
+
+    async fn specs(&self, hashes: &[SpecHash]) -> Result<Vec<(SpecHash, Vec<u8>)>, StoreError> {
+        read::specs(&self.db, hashes).await
+    }
+
+    async fn slots(&self, filter: &SlotFilter) -> Result<Vec<Slot>, StoreError> {
+        read::slots(&self.db, filter).await
+    }
+
+    async fn assignments(&self, filter: &AssignmentFilter) -> Result<Vec<Assignment>, StoreError> {
+        read::assignments(&self.db, filter).await
+    }
+
+    async fn children(&self) -> Result<Vec<Child>, StoreError> {
+        let all = child::Entity::find().order_by_asc(child::Column::Id);
+        let rows = all.all(&self.db).await.map_err(failed("list children"))?;
+        rows.into_iter().map(Child::try_from).collect()
+    }
+
+    async fn child(&self, id: ChildId) -> Result<Option<Child>, StoreError> {
+        let row = child::Entity::find_by_id(id.0).one(&self.db).await;
+        let row = row.map_err(failed("read a child"))?;
+        row.map(Child::try_from).transpose()
+    }
+
+    async fn tombstones(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+        read::tombstones(&self.db, ids).await
+    }
+
+    async fn request(&self, request_id: &str) -> Result<Option<RequestRecord>, StoreError> {
+        let row = request::Entity::find_by_id(request_id).one(&self.db).await;
+        let row = row.map_err(failed("read an answer"))?;
+        row.map(RequestRecord::try_from).transpose()
+    }
+
+    async fn changes(&self, since: Revision, limit: u64) -> Result<Vec<Change>, StoreError> {
+        read::changes(&self.db, since, limit).await
+    }
+
+    async fn events(&self, limit: u64) -> Result<Vec<Event>, StoreError> {
+        read::events(&self.db, limit).await
+    }
+}

@@ -1,0 +1,80 @@
+//! What is seen only from inside: a full disk, and how many statements a commit takes.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use edgeio_domain::{
+    ids::{ChildId, SpecHash},
+    time::{Clock, Time},
+};
+use sea_orm::ConnectionTrait;
+use uuid::Uuid;
+
+use super::SqliteStore;
+use crate::api::{Store, StoreError, Write};
+
+struct NoClock;
+
+impl Clock for NoClock {
+    fn wall(&self) -> Time {
+        Time(0)
+    }
+
+    fn boot(&self) -> Time {
+        Time(0)
+    }
+}
+
+async fn open(folder: &tempfile::TempDir) -> SqliteStore {
+    let path = folder.path().join("tier.db");
+    SqliteStore::open(&path, Arc::new(NoClock)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_nothing_is_written_until_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let limit = |pages: u32| format!("PRAGMA max_page_count = {pages}");
+    let small = store.writer.execute_unprepared(&limit(60)).await;
+    small.unwrap();
+    let big = Write::PutSpec(SpecHash([1; 32]), vec![7; 1_000_000]);
+    let commit = async || {
+        let mut tx = store.write().await.unwrap();
+        tx.stage(big.clone());
+        tx.stage(Write::PutTombstone(Uuid::nil(), Time(1)));
+        tx.commit().await
+    };
+    let refused = commit().await.unwrap_err();
+    assert!(matches!(refused, StoreError::Full { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("free space"));
+    let read = store.read().await.unwrap();
+    assert_eq!(read.meta().await.unwrap().revision, 0);
+    assert!(read.tombstones(&[Uuid::nil()]).await.unwrap().is_empty());
+    drop(read);
+
+    let large = store.writer.execute_unprepared(&limit(100_000)).await;
+    large.unwrap();
+    assert_eq!(commit().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn rows_of_a_commit_share_statements() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(&folder).await;
+    let statements = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&statements);
+    store.writer.set_metric_callback(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let mut tx = store.write().await.unwrap();
+    for n in 0..5_000 {
+        tx.stage(Write::PutTombstone(Uuid::from_u128(n), Time(1)));
+        tx.stage(Write::DeleteChild(ChildId(Uuid::from_u128(n))));
+    }
+    tx.commit().await.unwrap();
+    // Three times 5,000 rows (written, looked up, removed) in pieces of 256, and a few for the facts.
+    let statements = statements.load(Ordering::Relaxed);
+    assert!((60..100).contains(&statements), "{statements} statements");
+}
