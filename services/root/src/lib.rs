@@ -1,1 +1,3 @@
 //! The root orchestrator: a tier whose children are clusters.
+
+pub mod api;

@@ -1,0 +1,147 @@
+//! `edgeio.cluster.v1.WorkerService`: workers for people here; how they join is [`Joining`]'s.
+
+use std::sync::Arc;
+
+use edgeio_domain::{child::ChildState, ids::ChildId};
+use edgeio_link::convert::capacity_to_wire;
+use edgeio_proto::{
+    cluster::v1::{
+        ForgetRequest, ForgetResponse, GetRequest, GetResponse, Inventory, LeaveRequest,
+        LeaveResponse, ListRequest, ListResponse, RegisterRequest, RegisterResponse, Worker,
+        WorkerState,
+        worker_service_server::{WorkerService, WorkerServiceServer},
+    },
+    link::v1::Telemetry,
+};
+use edgeio_tier::{
+    api::open,
+    apps::{
+        Children,
+        children::{ChildView, Forget, ListChildren},
+        timestamp,
+    },
+};
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+/// How workers come and go.
+#[tonic::async_trait]
+pub trait Joining: Send + Sync + 'static {
+    /// The init handshake.
+    ///
+    /// # Errors
+    /// Why the worker is not taken.
+    async fn register(
+        &self,
+        call: Request<RegisterRequest>,
+    ) -> Result<Response<RegisterResponse>, Status>;
+    /// A worker says goodbye.
+    ///
+    /// # Errors
+    /// Why it is not let go.
+    async fn leave(&self, call: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status>;
+}
+
+/// The newest samples of workers, which are kept in memory only.
+pub trait Samples: Send + Sync + 'static {
+    /// Those of one worker; `None` before the first.
+    fn newest(&self, worker: ChildId) -> Option<Telemetry>;
+}
+
+/// The handlers.
+#[derive(Clone)]
+pub struct WorkerApi {
+    children: Children,
+    joining: Arc<dyn Joining>,
+    samples: Arc<dyn Samples>,
+}
+
+/// The service, ready to be added to a server.
+#[must_use]
+pub fn worker_service(
+    children: Children,
+    joining: Arc<dyn Joining>,
+    samples: Arc<dyn Samples>,
+) -> WorkerServiceServer<WorkerApi> {
+    edgeio_server::bounded!(WorkerServiceServer::new(WorkerApi {
+        children,
+        joining,
+        samples,
+    }))
+}
+
+#[tonic::async_trait]
+impl WorkerService for WorkerApi {
+    async fn register(
+        &self,
+        call: Request<RegisterRequest>,
+    ) -> Result<Response<RegisterResponse>, Status> {
+        self.joining.register(call).await
+    }
+
+    async fn leave(&self, call: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
+        self.joining.leave(call).await
+    }
+
+    async fn list(&self, call: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        let (who, request) = open(call)?;
+        let command = ListChildren::parse(&who, request.page_size, &request.page_token)?;
+        let render = |view: &ChildView| self.worker(view);
+        let (workers, next_page_token) = self.children.list(command, render).await?;
+        Ok(Response::new(ListResponse {
+            workers,
+            next_page_token,
+        }))
+    }
+
+    async fn get(&self, call: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        let (who, request) = open(call)?;
+        let view = self.children.get(&who, &request.worker).await?;
+        Ok(Response::new(GetResponse {
+            worker: Some(self.worker(&view)),
+        }))
+    }
+
+    async fn forget(
+        &self,
+        call: Request<ForgetRequest>,
+    ) -> Result<Response<ForgetResponse>, Status> {
+        let (who, mut request) = open(call)?;
+        let id = std::mem::take(&mut request.request_id);
+        let command = Forget::parse(&who, id, &request, &request.worker, request.force)?;
+        let replaced = self.children.forget(command).await?;
+        Ok(Response::new(ForgetResponse { replaced }))
+    }
+}
+
+impl WorkerApi {
+    fn worker(&self, view: &ChildView) -> Worker {
+        let child = &view.child;
+        let state = match child.state {
+            ChildState::Registered => WorkerState::Registered,
+            ChildState::Ready => WorkerState::Ready,
+            ChildState::Suspect => WorkerState::Suspect,
+            ChildState::Disconnected => WorkerState::Disconnected,
+            ChildState::Returning => WorkerState::Returning,
+            ChildState::Left => WorkerState::Left,
+        };
+        let inventory = match Inventory::decode(child.inventory.as_slice()) {
+            Ok(inventory) => Some(inventory),
+            Err(error) => {
+                tracing::warn!(%error, worker = %child.id, "stored inventory cannot be read");
+                None
+            }
+        };
+        Worker {
+            id: child.id.to_string(),
+            name: child.display(),
+            state: state.into(),
+            last_heard: view.last_heard().map(timestamp),
+            inventory,
+            capacity: Some(capacity_to_wire(&child.capacity)),
+            telemetry: self.samples.newest(child.id),
+            version: child.version.clone(),
+            assigned: view.assigned,
+        }
+    }
+}

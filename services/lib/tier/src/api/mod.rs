@@ -1,0 +1,29 @@
+//! The gRPC services that root and cluster share. A handler parses, calls and renders; what anything means is in
+//! [`crate::apps`].
+
+mod application;
+
+use edgeio_server::{
+    auth::{Principal, principal},
+    status::status,
+};
+use tonic::{Request, Status};
+
+pub use application::{ApplicationApi, application_service};
+
+use crate::apps::AppError;
+
+impl From<AppError> for Status {
+    fn from(error: AppError) -> Self {
+        status(&error)
+    }
+}
+
+/// Takes a call apart: who calls, and with what.
+///
+/// # Errors
+/// INTERNAL when the server was built without authentication.
+pub fn open<T>(call: Request<T>) -> Result<(Principal, T), Status> {
+    let who = principal(&call)?.clone();
+    Ok((who, call.into_inner()))
+}

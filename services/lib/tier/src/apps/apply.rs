@@ -1,0 +1,125 @@
+//! Apply: creates an application or changes it.
+
+use edgeio_domain::{
+    ids::AppUid,
+    records::{AppKey, Application, Event, Service},
+    time::Time,
+};
+use edgeio_proto::api::v1;
+use edgeio_store::{ReadTx, Write};
+
+use super::{AppError, Apply, Apps, show::Specs};
+
+/// What an Apply comes to.
+pub(crate) struct Outcome {
+    /// The application before; `None` if it is new.
+    pub(crate) before: Option<Application>,
+    /// The application after.
+    pub(crate) after: Application,
+}
+
+impl Outcome {
+    fn changed(&self) -> bool {
+        self.before.as_ref() != Some(&self.after)
+    }
+}
+
+impl Apps {
+    /// Applies a manifest, or answers what would follow from it. Durable when it answers.
+    ///
+    /// # Errors
+    /// Says why the application cannot be changed so; nothing was stored then.
+    pub async fn apply(&self, command: Apply) -> Result<v1::ApplyResponse, AppError> {
+        if command.validate_only {
+            return self.preview(command).await;
+        }
+        let mut tx = self.store.write().await?;
+        if let Some(answer) = command.key.replay(&*tx).await? {
+            return Ok(answer);
+        }
+        let now = self.clock.wall();
+        let outcome = self.decide(&*tx, &command, now).await?;
+        if outcome.changed() {
+            let after = &outcome.after;
+            for service in &command.services {
+                tx.stage(Write::PutSpec(service.hash, service.body.clone()));
+            }
+            tx.stage(Write::PutApplication(after.clone()));
+            tx.stage(Write::PutEvent(Event {
+                at: now,
+                namespace: after.key.namespace.to_string(),
+                subject: format!("application/{}", after.key.name),
+                reason: "Applied".to_owned(),
+                message: format!("version {} was applied by {}", after.version, command.by),
+            }));
+        }
+        let application = self
+            .describe(&*tx, &outcome.after, &Specs::of(&command.services))
+            .await?;
+        let answer = v1::ApplyResponse {
+            application: Some(application),
+            plan: Vec::new(),
+        };
+        if let Some(keep) = command.key.keep(&answer, now) {
+            tx.stage(keep);
+        }
+        let revision = tx.commit().await?;
+        tracing::info!(
+            namespace = %outcome.after.key.namespace,
+            app = %outcome.after.key.name,
+            version = outcome.after.version,
+            revision,
+            changed = outcome.changed(),
+            "application applied"
+        );
+        Ok(answer)
+    }
+
+    /// What the application becomes; stores nothing. An absent number of replicas keeps the scaled one.
+    pub(crate) async fn decide(
+        &self,
+        tx: &dyn ReadTx,
+        command: &Apply,
+        now: Time,
+    ) -> Result<Outcome, AppError> {
+        let before = self.own(tx, &command.named).await?;
+        self.may_change(tx, before.as_ref(), command.expected_version)
+            .await?;
+        let kept = |service: &super::manifest::Checked| {
+            let known = before.as_ref()?;
+            let same = known.services.iter().find(|old| old.name == service.name)?;
+            Some(same.replicas)
+        };
+        let services: Vec<Service> = command
+            .services
+            .iter()
+            .map(|service| Service {
+                name: service.name.clone(),
+                replicas: service.replicas.or_else(|| kept(service)).unwrap_or(1),
+                spec_hash: service.hash,
+            })
+            .collect();
+        let after = match &before {
+            Some(before) if before.services == services => before.clone(),
+            Some(before) => Application {
+                version: before.version + 1,
+                services,
+                ..before.clone()
+            },
+            None => Application {
+                key: AppKey {
+                    owner: self.scope.own,
+                    namespace: command.named.namespace.clone(),
+                    name: command.named.name.clone(),
+                },
+                uid: AppUid(self.ids.next()),
+                version: 1,
+                services,
+                deleted_at: None,
+                created_at: now,
+                revision: 0,
+            },
+        };
+        Ok(Outcome { before, after })
+    }
+}

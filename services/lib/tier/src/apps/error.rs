@@ -1,0 +1,267 @@
+//! Why a request of a person is refused, each with a stable reason and what to do about it.
+
+use std::time::Duration;
+
+use edgeio_domain::violation::{Violation, Violations};
+use edgeio_server::{
+    auth::Role,
+    status::{Classify, FieldViolation, Kind},
+};
+use edgeio_store::StoreError;
+
+/// Most bytes of field violations in an answer. They travel in a trailer, and clients take 8 KiB of those.
+const FIELD_BYTES: usize = 4000;
+/// Most names in a sentence.
+const NAMES: usize = 10;
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The request is wrong whatever the state is.
+    #[error("the request is not valid: {}", summary(.0))]
+    Invalid(Vec<Violation>),
+    /// What it names is not there.
+    #[error("no {what} `{name}` is known here: list what there is, or check the namespace")]
+    NotFound {
+        /// application, service, cluster or worker.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Another tier owns the application.
+    #[error("application `{name}` is owned by {owner}: change it there")]
+    OwnedElsewhere {
+        /// Its name.
+        name: String,
+        /// `root`, or `cluster NAME`.
+        owner: String,
+    },
+    /// It is on its way out.
+    #[error("application `{name}` is being deleted; wait for: {}", list(.waiting_for))]
+    Deleting {
+        /// Its name.
+        name: String,
+        /// Children that have not acknowledged yet.
+        waiting_for: Vec<String>,
+    },
+    /// It changed since the caller read it.
+    #[error("expected_version is {expected}, but it is {current} now: get it again, then retry")]
+    VersionMismatch {
+        /// What the caller expects.
+        expected: u64,
+        /// What it is; 0 if there is none.
+        current: u64,
+    },
+    /// The id of another request.
+    #[error("request_id was used for another request: use a new one for each request")]
+    RequestIdReused,
+    /// The answer that is kept for a request cannot be read.
+    #[error("read the answer that is kept for a request")]
+    StoredAnswer(#[source] prost::DecodeError),
+    /// A child that still reports.
+    #[error("{noun} `{name}` still reports: stop it first, or forget it by force")]
+    ChildReports {
+        /// cluster or worker.
+        noun: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The caller's role is too low.
+    #[error("this needs the role {needed}, the caller has {has}")]
+    Role {
+        /// The least role.
+        needed: Role,
+        /// The caller's.
+        has: Role,
+    },
+    /// The caller is bound to another namespace.
+    #[error("the caller may touch the namespace `{0}` only")]
+    Namespace(String),
+    /// The place in the stream is of another database, or not known to it.
+    #[error("the token's place is not in this database any more: begin again without a token")]
+    PlaceLost,
+    /// The store is closed, which ends a watch.
+    #[error("the store of this server is closed: resume from the last token at another one")]
+    Closed,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl AppError {
+    /// One field that is wrong.
+    #[must_use]
+    pub fn field(path: impl Into<String>, message: impl Into<String>) -> Self {
+        let mut faults = Violations::default();
+        faults.add(path, message);
+        Self::Invalid(faults.into_vec())
+    }
+
+    /// Something that is not there; an over-long name is shortened.
+    #[must_use]
+    pub fn not_found(what: &'static str, name: &str) -> Self {
+        Self::NotFound {
+            what,
+            name: name.chars().take(80).collect(),
+        }
+    }
+}
+
+impl Classify for AppError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Invalid(_) => Kind::InvalidInput,
+            Self::NotFound { .. } => Kind::NotFound,
+            Self::OwnedElsewhere { .. } | Self::Deleting { .. } | Self::ChildReports { .. } => {
+                Kind::FailedPrecondition
+            }
+            Self::VersionMismatch { .. } => Kind::Conflict,
+            Self::RequestIdReused => Kind::AlreadyExists,
+            Self::StoredAnswer(_) => Kind::Internal,
+            Self::Role { .. } | Self::Namespace(_) => Kind::Forbidden,
+            Self::PlaceLost => Kind::OutOfRange,
+            Self::Closed => Kind::Unavailable,
+            Self::Store(error) => match error {
+                StoreError::Unavailable { .. } => Kind::Unavailable,
+                StoreError::Full { .. } => Kind::Exhausted,
+                StoreError::Exists { .. } => Kind::AlreadyExists,
+                StoreError::Compacted { .. } => Kind::OutOfRange,
+                StoreError::Corrupt { .. }
+                | StoreError::Locked { .. }
+                | StoreError::Open { .. } => Kind::Internal,
+            },
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "INVALID_FIELDS",
+            Self::NotFound { what, .. } => match *what {
+                "application" => "APPLICATION_NOT_FOUND",
+                "service" => "SERVICE_NOT_FOUND",
+                "cluster" => "CLUSTER_NOT_FOUND",
+                "worker" => "WORKER_NOT_FOUND",
+                _ => "NOT_FOUND",
+            },
+            Self::OwnedElsewhere { .. } => "OWNED_ELSEWHERE",
+            Self::Deleting { .. } => "DELETING",
+            Self::VersionMismatch { .. } => "VERSION_MISMATCH",
+            Self::RequestIdReused => "REQUEST_ID_REUSED",
+            Self::StoredAnswer(_) => "STORED_ANSWER",
+            Self::ChildReports { .. } => "CHILD_REPORTS",
+            Self::Role { .. } => "ROLE_TOO_LOW",
+            Self::Namespace(_) => "NAMESPACE_FORBIDDEN",
+            Self::PlaceLost => "REVISION_COMPACTED",
+            Self::Closed => "STORE_CLOSED",
+            Self::Store(error) => match error {
+                StoreError::Unavailable { .. } => "STORE_UNAVAILABLE",
+                StoreError::Full { .. } => "STORE_FULL",
+                StoreError::Exists { .. } => "NAME_TAKEN",
+                StoreError::Compacted { .. } => "REVISION_COMPACTED",
+                StoreError::Corrupt { .. } => "STORE_CORRUPT",
+                StoreError::Locked { .. } | StoreError::Open { .. } => "STORE_NOT_OPEN",
+            },
+        }
+    }
+
+    fn fields(&self) -> Vec<FieldViolation> {
+        let Self::Invalid(faults) = self else {
+            return Vec::new();
+        };
+        let mut told = Vec::new();
+        let mut bytes = 0;
+        for fault in faults {
+            bytes += fault.path.len() + fault.message.len() + 8;
+            if bytes > FIELD_BYTES {
+                told.push(FieldViolation {
+                    path: String::new(),
+                    message: format!("and {} more fields", faults.len() - told.len()),
+                });
+                break;
+            }
+            told.push(FieldViolation {
+                path: fault.path.clone(),
+                message: fault.message.clone(),
+            });
+        }
+        told
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        // About what a busy or restarting database takes.
+        (self.kind() == Kind::Unavailable).then_some(Duration::from_secs(1))
+    }
+
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::VersionMismatch { expected, current } => vec![
+                ("expected_version", expected.to_string()),
+                ("current_version", current.to_string()),
+            ],
+            Self::OwnedElsewhere { owner, .. } => vec![("owner", owner.clone())],
+            Self::Deleting { waiting_for, .. } => vec![("waiting_for", list(waiting_for))],
+            Self::Store(StoreError::Compacted { oldest, .. }) => {
+                vec![("oldest_revision", oldest.to_string())]
+            }
+            Self::Invalid(_)
+            | Self::NotFound { .. }
+            | Self::RequestIdReused
+            | Self::StoredAnswer(_)
+            | Self::ChildReports { .. }
+            | Self::Role { .. }
+            | Self::Namespace(_)
+            | Self::PlaceLost
+            | Self::Closed
+            | Self::Store(_) => Vec::new(),
+        }
+    }
+}
+
+fn summary(faults: &[Violation]) -> String {
+    let first = faults.first().map_or_else(String::new, ToString::to_string);
+    let first: String = first.chars().take(300).collect();
+    match faults.len() {
+        0 | 1 => first,
+        more => format!("{first} (and {} more)", more - 1),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "its last records".to_owned();
+    }
+    let mut text = names[..names.len().min(NAMES)].join(", ");
+    if names.len() > NAMES {
+        text.push_str(&format!(" and {} more", names.len() - NAMES));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_violations_fit_into_a_trailer_and_say_how_many_are_missing() {
+        let fault = |n: usize| Violation {
+            path: format!("application.services[{n}].name"),
+            message: "x".repeat(200),
+        };
+        let error = AppError::Invalid((0..100).map(fault).collect());
+        let fields = error.fields();
+        let bytes: usize = fields.iter().map(|f| f.path.len() + f.message.len()).sum();
+        assert!(bytes < FIELD_BYTES + 100);
+        let told = fields.len() - 1;
+        assert_eq!(
+            fields.last().unwrap().message,
+            format!("and {} more fields", 100 - told)
+        );
+        assert!(error.to_string().ends_with("(and 99 more)"));
+    }
+
+    #[test]
+    fn long_lists_of_names_are_cut() {
+        let names: Vec<String> = (0..12).map(|n| format!("w{n}")).collect();
+        assert!(list(&names).ends_with("w9 and 2 more"));
+    }
+}

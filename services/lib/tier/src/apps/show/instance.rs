@@ -1,0 +1,142 @@
+//! Instances: a slot joined with the assignment that fills it.
+//!
+//! What a child reported is shown as it was reported; nothing is made up for it. Whether it is fresh stands beside it.
+
+use edgeio_domain::{
+    lifecycle::Phase,
+    records::{Assignment, Desired, Owner, Slot},
+};
+use edgeio_proto::api::v1;
+
+use super::{Picture, candidates, newest, timestamp};
+
+/// The reason of what runs and was not asked for.
+const HELD: &str = "Held";
+
+impl Picture<'_> {
+    /// A slot with what was placed for it.
+    pub(crate) fn of_slot(&self, slot: &Slot, assignments: &[&Assignment]) -> v1::Instance {
+        match newest(assignments) {
+            Some(assignment) => self.of_assignment(Some(slot), assignment),
+            None => self.unplaced(slot),
+        }
+    }
+
+    /// What is placed without a slot: it is held, or ends.
+    pub(crate) fn without_slot(&self, assignments: &[&Assignment]) -> Option<v1::Instance> {
+        newest(assignments).map(|assignment| self.of_assignment(None, assignment))
+    }
+
+    /// One placement.
+    pub(crate) fn of_assignment(
+        &self,
+        slot: Option<&Slot>,
+        assignment: &Assignment,
+    ) -> v1::Instance {
+        let observed = &assignment.observed;
+        let child = self.child(assignment.child);
+        let lives = observed.incarnation.as_ref();
+        let (cluster, worker, id) = match self.scope.own {
+            Owner::Root => (
+                child,
+                lives.map_or_else(String::new, |at| at.worker_name.clone()),
+                lives.map_or_else(String::new, |at| at.instance.to_string()),
+            ),
+            Owner::Cluster(_) => (String::new(), child, assignment.id.to_string()),
+        };
+        let mut instance = v1::Instance {
+            id,
+            slot_id: assignment.slot.to_string(),
+            namespace: assignment.app.namespace.to_string(),
+            application: assignment.app.name.to_string(),
+            service: assignment.service.to_string(),
+            ordinal: assignment.ordinal,
+            cluster,
+            worker,
+            phase: phase(assignment).into(),
+            reachability: if self.hears(assignment.child) {
+                v1::Reachability::Reachable
+            } else {
+                v1::Reachability::Unreachable
+            }
+            .into(),
+            reason: observed.reason.clone(),
+            message: observed.message.clone(),
+            exit_code: observed.exit_code,
+            restarts: observed.restarts,
+            running_since: observed.running_since.map(timestamp),
+            output_tail: observed.output_tail.clone(),
+            handle: observed.handle.clone(),
+            candidates: candidates(&observed.candidates),
+            retiring: slot.map_or(assignment.desired == Desired::Stop, |slot| {
+                slot.desired == Desired::Stop
+            }),
+        };
+        let orphan = slot
+            .and_then(|slot| slot.upstream.as_ref())
+            .is_some_and(|upstream| upstream.orphan);
+        if assignment.desired == Desired::Hold || orphan {
+            HELD.clone_into(&mut instance.reason);
+            instance.message = if orphan {
+                "the root does not name it any more: it runs on until somebody decides".to_owned()
+            } else {
+                "it was found running and nobody asked for it: it is left alone".to_owned()
+            };
+        }
+        instance
+    }
+
+    /// A slot without a place.
+    fn unplaced(&self, slot: &Slot) -> v1::Instance {
+        let retiring = slot.desired == Desired::Stop;
+        let (reason, message) = if retiring {
+            ("", String::new())
+        } else if let Some(said) = slot.upstream.as_ref().and_then(|up| up.returned.as_ref()) {
+            ("Unplaceable", said.clone())
+        } else if slot.pending.is_empty() {
+            ("", String::new())
+        } else {
+            let noun = self.scope.child_noun();
+            ("NoPlace", format!("no {noun} can take it now"))
+        };
+        v1::Instance {
+            slot_id: slot.id.to_string(),
+            namespace: slot.app.namespace.to_string(),
+            application: slot.app.name.to_string(),
+            service: slot.service.to_string(),
+            ordinal: slot.ordinal,
+            phase: if retiring {
+                v1::InstancePhase::Stopped
+            } else {
+                v1::InstancePhase::Pending
+            }
+            .into(),
+            // Nothing is anywhere that could be silent.
+            reachability: v1::Reachability::Reachable.into(),
+            reason: reason.to_owned(),
+            message,
+            candidates: candidates(&slot.pending),
+            retiring,
+            ..v1::Instance::default()
+        }
+    }
+}
+
+/// The phase that is shown: what was reported, once the child has answered.
+pub(super) fn phase(assignment: &Assignment) -> v1::InstancePhase {
+    let observed = &assignment.observed;
+    if observed.generation == 0 && observed.phase == Phase::Pending {
+        return v1::InstancePhase::Scheduled;
+    }
+    match observed.phase {
+        Phase::Pending => v1::InstancePhase::Pending,
+        Phase::Scheduled => v1::InstancePhase::Scheduled,
+        Phase::Preparing => v1::InstancePhase::Preparing,
+        Phase::Running => v1::InstancePhase::Running,
+        Phase::Paused => v1::InstancePhase::Paused,
+        Phase::Stopping => v1::InstancePhase::Stopping,
+        Phase::Stopped => v1::InstancePhase::Stopped,
+        Phase::Completed => v1::InstancePhase::Completed,
+        Phase::Failed => v1::InstancePhase::Failed,
+    }
+}

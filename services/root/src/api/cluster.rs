@@ -1,0 +1,112 @@
+//! `edgeio.root.v1.ClusterService`.
+
+use edgeio_domain::child::ChildState;
+use edgeio_link::convert::capacity_to_wire;
+use edgeio_proto::root::v1::{
+    self, Cluster, ForgetRequest, ForgetResponse, GetRequest, GetResponse, ListRequest,
+    ListResponse, WatchRequest, WatchResponse,
+    cluster_service_server::{ClusterService, ClusterServiceServer},
+    watch_response::Change,
+};
+use edgeio_server::shutdown::Shutdown;
+use edgeio_tier::{
+    api::open,
+    apps::{
+        Children,
+        children::{ChildChange, ChildView, Forget, ListChildren},
+        timestamp,
+    },
+};
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use tonic::{Request, Response, Status};
+
+/// The handlers.
+#[derive(Clone, Debug)]
+pub struct ClusterApi {
+    children: Children,
+    stop: Shutdown,
+}
+
+/// The service, ready to be added to a server. Watches end themselves at `stop`.
+#[must_use]
+pub fn cluster_service(children: Children, stop: Shutdown) -> ClusterServiceServer<ClusterApi> {
+    edgeio_server::bounded!(ClusterServiceServer::new(ClusterApi { children, stop }))
+}
+
+#[tonic::async_trait]
+impl ClusterService for ClusterApi {
+    type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
+
+    async fn list(&self, call: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        let (who, request) = open(call)?;
+        let command = ListChildren::parse(&who, request.page_size, &request.page_token)?;
+        let (clusters, next_page_token) = self.children.list(command, cluster).await?;
+        Ok(Response::new(ListResponse {
+            clusters,
+            next_page_token,
+        }))
+    }
+
+    async fn get(&self, call: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        let (who, request) = open(call)?;
+        let view = self.children.get(&who, &request.cluster).await?;
+        Ok(Response::new(GetResponse {
+            cluster: Some(cluster(&view)),
+        }))
+    }
+
+    async fn watch(
+        &self,
+        call: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (who, request) = open(call)?;
+        let changes = self.children.watch(&who, &request.token).await?;
+        let changes = changes.map_ok(|(token, change)| WatchResponse {
+            token,
+            change: Some(render(&change)),
+        });
+        let changes = self.stop.end(changes.map_err(Status::from));
+        Ok(Response::new(changes.boxed()))
+    }
+
+    async fn forget(
+        &self,
+        call: Request<ForgetRequest>,
+    ) -> Result<Response<ForgetResponse>, Status> {
+        let (who, mut request) = open(call)?;
+        let id = std::mem::take(&mut request.request_id);
+        let command = Forget::parse(&who, id, &request, &request.cluster, request.force)?;
+        let replaced = self.children.forget(command).await?;
+        Ok(Response::new(ForgetResponse { replaced }))
+    }
+}
+
+fn render(change: &ChildChange) -> Change {
+    match change {
+        ChildChange::Is(view) => Change::Cluster(cluster(view)),
+        ChildChange::Gone(id) => Change::Gone(id.to_string()),
+        ChildChange::Bookmark => Change::Bookmark(true),
+    }
+}
+
+fn cluster(view: &ChildView) -> Cluster {
+    let child = &view.child;
+    let state = match child.state {
+        ChildState::Registered => v1::ChildState::Registered,
+        ChildState::Ready => v1::ChildState::Ready,
+        ChildState::Suspect => v1::ChildState::Suspect,
+        ChildState::Disconnected => v1::ChildState::Disconnected,
+        ChildState::Returning => v1::ChildState::Returning,
+        ChildState::Left => v1::ChildState::Left,
+    };
+    Cluster {
+        id: child.id.to_string(),
+        name: child.display(),
+        state: state.into(),
+        last_heard: view.last_heard().map(timestamp),
+        capacity: Some(capacity_to_wire(&child.capacity)),
+        address: child.address.clone(),
+        version: child.version.clone(),
+        assigned: view.assigned,
+    }
+}
