@@ -13,7 +13,7 @@ use bollard::{
     models::{ContainerCreateBody, ContainerInspectResponse},
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
-        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+        ListImagesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
     },
 };
 use edgeio_worker::runtime::{
@@ -319,7 +319,6 @@ async fn images_are_pulled_as_the_policy_says() {
     assert_eq!(seen.image_digest.as_deref(), Some(&*digest));
     printed(&*driver, pinned.instance(), "new").await;
     driver.remove(pinned.instance()).await.unwrap();
-    bed.drop_image(&format!("{repository}@{digest}")).await;
 
     // What no registry has is permanent; a registry that is away is not.
     let mut unknown = job(PullPolicy::IfAbsent);
@@ -334,6 +333,12 @@ async fn images_are_pulled_as_the_policy_says() {
     let error = driver.ensure(&never, &NoProgress).await.unwrap_err();
     assert!(matches!(error, RuntimeError::ImageAbsent { .. }), "{error}");
     assert_eq!(driver.list_owned(bed.worker).await.unwrap(), []);
+
+    let filters = HashMap::from([("reference", vec![repository])]);
+    let options = ListImagesOptionsBuilder::new().filters(&filters).build();
+    for left in bed.client.list_images(Some(options)).await.unwrap() {
+        bed.drop_image(&left.id).await;
+    }
 }
 
 /// Pulls because the image is absent, tells progress, and does not pull again while it is there.
