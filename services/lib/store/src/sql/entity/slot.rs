@@ -1,4 +1,4 @@
-//! Slots.
+//! Slots: one row each, with the columns of the parent tier beside their own.
 
 use edgeio_domain::{
     ids::{AppUid, SlotId},
