@@ -15,7 +15,7 @@ use edgeio_worker::{
     },
     shim::files::{self, Dir, Durable, Run},
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpgid, getsid, kill_process};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -302,8 +302,18 @@ async fn the_shim_holds_nothing_of_the_agent_and_the_job_sees_only_its_own_envir
         "{output}"
     );
     assert!(!output.contains(&*leaked.to_string_lossy()), "{output}");
-    let stat = edgeio_worker::shim::proc::stat(run.shim).unwrap();
-    assert_ne!(stat.state, 'Z');
+    let shim = Pid::from_raw(run.shim).unwrap();
+    assert_eq!(
+        getsid(Some(shim)).unwrap(),
+        shim,
+        "a session of its own: no hang-up reaches it"
+    );
+    let job_pid = Pid::from_raw(run.pid).unwrap();
+    assert_eq!(
+        getpgid(Some(job_pid)).unwrap(),
+        job_pid,
+        "a group of its own"
+    );
     driver.remove(job.instance()).await.unwrap();
 }
 

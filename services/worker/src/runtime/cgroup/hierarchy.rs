@@ -174,7 +174,7 @@ impl Hierarchies {
                 hierarchies: self.clone(),
                 parent,
             };
-            let group = base.group(&format!("probe-{}", std::process::id()));
+            let group = base.group(&format!("probe-{}", uuid::Uuid::new_v4()));
             let limits = Limits {
                 cpu_millis: Some(1000),
                 memory_bytes: Some(64 << 20),

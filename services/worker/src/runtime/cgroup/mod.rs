@@ -100,6 +100,17 @@ impl Group {
     /// # Errors
     /// The first file that could not be written.
     pub fn create(&self, limits: &Limits) -> io::Result<()> {
+        // The parent may vanish in between: another instance's removal takes it away when it is empty.
+        for _ in 0..3 {
+            match self.make(limits) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other,
+            }
+        }
+        self.make(limits)
+    }
+
+    fn make(&self, limits: &Limits) -> io::Result<()> {
         for dir in self.dirs() {
             if let Some(parent) = dir.parent() {
                 make_dir(parent)?;
@@ -148,16 +159,18 @@ impl Group {
         Ok(())
     }
 
-    /// Files into which a process writes `0` to enter the group.
+    /// Files into which a single-threaded process writes `0` to enter the group.
     ///
     /// # Errors
     /// The first file that could not be opened.
     pub fn entries(&self) -> io::Result<Vec<fs::File>> {
-        let open = |dir: &Path| {
-            fs::OpenOptions::new()
-                .write(true)
-                .open(dir.join("cgroup.procs"))
+        // Moving a whole process makes the kernel wait for a grace period, some 20 ms; moving the calling thread does not, and
+        // between fork and exec there is only one. Version 2 takes threads only in threaded groups, which have no memory limit.
+        let file = match self.version {
+            Version::V1 => "tasks",
+            Version::V2 => "cgroup.procs",
         };
+        let open = |dir: &Path| fs::OpenOptions::new().write(true).open(dir.join(file));
         self.dirs().into_iter().map(open).collect()
     }
 
@@ -309,12 +322,6 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
 
 fn make_dir(dir: &Path) -> io::Result<()> {
     let told = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", dir.display()));
-    // The parent may vanish in between: another instance's removal takes it away when it is empty.
-    for _ in 0..3 {
-        if fs::create_dir_all(dir).is_ok() {
-            return Ok(());
-        }
-    }
     fs::create_dir_all(dir).map_err(told)
 }
 

@@ -37,6 +37,9 @@ use crate::shim::{
 /// disks of small nodes bear; the last minutes of a talkative job still fit.
 pub const OUTPUT_CAP: u64 = 1 << 20;
 
+/// This process's binary by its inode: a path would name another file, or none, once an upgrade has replaced it.
+const OWN_BINARY: &str = "/proc/self/exe";
+
 /// How long a shim may take beyond the grace to have killed and written down all. It gives up on unkillable tasks after 10 s itself.
 const STOP_MARGIN: Duration = Duration::from_secs(20);
 
@@ -45,7 +48,8 @@ const STOP_MARGIN: Duration = Duration::from_secs(20);
 pub struct ProcessConfig {
     /// Holds `jobs` and `events`; the worker's own.
     pub dir: PathBuf,
-    /// A binary whose `main` begins with [`crate::shim::dispatch`]; `None` is this process's own.
+    /// A binary whose `main` begins with [`crate::shim::dispatch`]; `None` is this process's own, also after the file was
+    /// replaced by an upgrade.
     pub shim: Option<PathBuf>,
     /// Where control groups are made, below the mounts; `None` searches.
     pub cgroup_parent: Option<PathBuf>,
@@ -103,10 +107,7 @@ impl ProcessRuntime {
         for dir in [&jobs, &hints] {
             private_dir(dir).map_err(unreachable)?;
         }
-        let shim = match &config.shim {
-            Some(path) => path.clone(),
-            None => std::env::current_exe().map_err(unreachable)?,
-        };
+        let shim = config.shim.clone().unwrap_or_else(|| OWN_BINARY.into());
         Ok(Self {
             config,
             jobs,
@@ -277,7 +278,9 @@ impl Runtime for ProcessRuntime {
                 progress.step(Step::Creating);
                 self.make(job).map_err(Self::io("create", instance))?;
             }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(error)
+                if error.kind() == io::ErrorKind::InvalidData && !self.shim_lives(instance) =>
+            {
                 // Torn by a power cut before it ever ran durably: made anew.
                 progress.step(Step::Creating);
                 self.make(job).map_err(Self::io("create", instance))?;

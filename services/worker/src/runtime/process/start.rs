@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -70,7 +70,7 @@ impl ProcessRuntime {
     /// Makes the directory whole, or not at all.
     pub(super) fn make(&self, job: &JobSpec) -> io::Result<()> {
         let dir = self.dir(job.instance());
-        let making = Dir(self.jobs.join(format!("making-{}", job.instance())));
+        let making = Dir(making(&dir));
         for stale in [&making.0, &dir.0] {
             remove_dir(stale)?;
         }
@@ -168,6 +168,7 @@ impl ProcessRuntime {
 
     async fn spawn(&self, dir: &Dir) -> io::Result<Hello> {
         let mut child = Command::new(&self.shim)
+            .arg0("edgeio-worker")
             .arg(shim::ARGUMENT)
             .arg(&dir.0)
             .env_clear()
@@ -200,6 +201,11 @@ fn limits(job: &JobSpec) -> Limits {
     }
 }
 
+/// Where a directory is while it is made.
+fn making(dir: &Dir) -> PathBuf {
+    dir.0.with_extension("making")
+}
+
 /// Takes away an instance whose shim is gone. Blocking.
 pub(super) fn sweep(dir: &Dir, base: Option<&Base>, instance: InstanceId) -> io::Result<()> {
     // The record knows the groups of then; where it is torn, those of now.
@@ -210,6 +216,7 @@ pub(super) fn sweep(dir: &Dir, base: Option<&Base>, instance: InstanceId) -> io:
     if let Some(group) = recorded.or_else(|| base.map(|b| b.group(&instance.to_string()))) {
         group.remove()?;
     }
+    remove_dir(&making(dir))?;
     remove_dir(&dir.0)
 }
 
