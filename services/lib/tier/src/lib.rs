@@ -6,6 +6,9 @@
 
 pub mod api;
 pub mod apps;
+pub mod children;
 pub mod context;
 pub mod engine;
 pub mod hub;
+pub mod loops;
+pub mod system;

@@ -163,18 +163,6 @@ impl Hub {
         Ok(known.filter(|c| silent(&c.id)).map(ask).collect())
     }
 
-    /// A child's transport is gone.
-    pub async fn disconnected(&self, child: ChildId, epoch: u64) {
-        let mut state = self.state.lock().await;
-        if state
-            .sessions
-            .get(&child)
-            .is_some_and(|session| session.parent.epoch == epoch)
-        {
-            state.sessions.remove(&child);
-        }
-    }
-
     /// The newest samples of a child.
     pub async fn telemetry(&self, child: ChildId) -> Option<v1::Telemetry> {
         self.state.lock().await.telemetry.get(&child).cloned()
