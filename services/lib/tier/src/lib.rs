@@ -7,6 +7,7 @@
 pub mod api;
 pub mod apps;
 pub mod children;
+pub mod config;
 pub mod context;
 pub mod engine;
 pub mod hub;

@@ -1,0 +1,69 @@
+//! What a cluster is configured with.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use edgeio_client::Target;
+use edgeio_server::{
+    config::{Check, Flat, ServeConfig, Validate},
+    telemetry::TelemetryConfig,
+};
+use edgeio_tier::config::TierConfig;
+
+edgeio_server::config! {
+    /// Configuration of a cluster.
+    pub struct Config {
+        /// Serving.
+        pub serve: Flat<ServeConfig> = Flat(ServeConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 10100)),
+            ..ServeConfig::default()
+        }),
+        /// Display name at the root; the host name when empty.
+        pub name: String,
+        /// The root's gRPC API: `HOST:PORT`. Empty: this cluster works alone.
+        pub root: String = "127.0.0.1:10000".to_owned(),
+        /// Where people and the root reach this cluster's API, if not at `listen`: `HOST:PORT`.
+        pub advertise: String,
+        /// Host name or address of the broker, as workers reach it.
+        pub broker_address: String = "127.0.0.1".to_owned(),
+        /// Port of the broker.
+        pub broker_port: u16 = 4222,
+        /// How often workers send samples of CPU and memory; 0 means never.
+        // A person who watches sees a change within seconds; 100 bytes every 10 s are nothing on a mobile link.
+        pub worker_telemetry: Duration = Duration::from_secs(10),
+        /// Records and times.
+        pub tier: Flat<TierConfig> = Flat(TierConfig {
+            data_dir: PathBuf::from("/var/lib/edgeio-cluster"),
+            ..TierConfig::default()
+        }),
+        /// Logging.
+        pub telemetry: Flat<TelemetryConfig>,
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self, check: &mut Check<'_>) {
+        if !self.root.is_empty()
+            && let Err(error) = self.root.parse::<Target>()
+        {
+            check.fail(
+                "root",
+                error.to_string(),
+                "write an address such as `127.0.0.1:10000`, or nothing",
+            );
+        }
+        if self.broker_address.is_empty() {
+            check.fail(
+                "broker_address",
+                "workers would not find the broker",
+                "write a host name or an address",
+            );
+        }
+        if self.broker_port == 0 {
+            check.fail(
+                "broker_port",
+                "workers would not find the broker",
+                "write its port, 4222 by default",
+            );
+        }
+    }
+}

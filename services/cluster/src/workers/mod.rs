@@ -1,0 +1,127 @@
+//! How workers join and leave.
+
+mod leave;
+mod register;
+
+use std::{sync::Arc, time::Duration};
+
+use edgeio_domain::ids::ChildId;
+use edgeio_link::convert;
+use edgeio_proto::cluster::v1::{LeaveRequest, LeaveResponse, RegisterRequest, RegisterResponse};
+use edgeio_server::status::{Classify, Kind, status};
+use edgeio_store::StoreError;
+use edgeio_tier::context::Context;
+use tonic::Status;
+
+use crate::identity::{Identity, IdentityError};
+
+/// What workers are told when they join.
+#[derive(Clone, Debug)]
+pub struct Welcome {
+    /// The cluster's display name.
+    pub cluster_name: String,
+    /// The broker's host name or address.
+    pub broker_address: String,
+    /// The broker's port.
+    pub broker_port: u16,
+    /// How often to send samples; zero means never.
+    pub telemetry_interval: Duration,
+}
+
+/// Takes workers in and lets them go.
+#[derive(Clone)]
+pub struct Gate {
+    context: Context,
+    identity: Arc<Identity>,
+    welcome: Welcome,
+}
+
+/// Why a worker was not taken in or let go.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GateError {
+    /// A field of the request is wrong.
+    #[error("{field}: {message}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+    /// No such worker.
+    #[error("worker {0} is not known here")]
+    Unknown(ChildId),
+    /// The credential does not prove that id.
+    #[error(
+        "the credential does not prove that this is worker {0}: register again with the worker's own key"
+    )]
+    Credential(ChildId),
+    /// The credential cannot be made.
+    #[error("sign the credential")]
+    Sign(#[from] IdentityError),
+    /// The store failed.
+    #[error("record the worker")]
+    Store(#[from] StoreError),
+}
+
+impl From<convert::WireError> for GateError {
+    fn from(error: convert::WireError) -> Self {
+        GateError::Field {
+            field: error.field,
+            message: error.what,
+        }
+    }
+}
+
+impl Classify for GateError {
+    fn kind(&self) -> Kind {
+        match self {
+            GateError::Field { .. } => Kind::InvalidInput,
+            GateError::Unknown(_) => Kind::NotFound,
+            GateError::Credential(_) => Kind::Forbidden,
+            GateError::Sign(_) => Kind::Internal,
+            GateError::Store(_) => Kind::Unavailable,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            GateError::Field { .. } => "FIELD_INVALID",
+            GateError::Unknown(_) => "WORKER_UNKNOWN",
+            GateError::Credential(_) => "CREDENTIAL_INVALID",
+            GateError::Sign(_) => "INTERNAL",
+            GateError::Store(_) => "STORE_UNAVAILABLE",
+        }
+    }
+}
+
+impl Gate {
+    /// A gate over the cluster's parts.
+    #[must_use]
+    pub fn new(context: Context, identity: Arc<Identity>, welcome: Welcome) -> Self {
+        Self {
+            context,
+            identity,
+            welcome,
+        }
+    }
+
+    /// Takes a worker in.
+    ///
+    /// # Errors
+    /// The request is wrong, or the store failed.
+    pub async fn register(&self, request: RegisterRequest) -> Result<RegisterResponse, Status> {
+        register::register(self, request)
+            .await
+            .map_err(|error| status(&error))
+    }
+
+    /// Lets a worker go.
+    ///
+    /// # Errors
+    /// The worker is not known or not proven, or the store failed.
+    pub async fn leave(&self, request: LeaveRequest) -> Result<LeaveResponse, Status> {
+        leave::leave(self, request)
+            .await
+            .map_err(|error| status(&error))
+    }
+}

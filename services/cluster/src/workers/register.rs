@@ -1,0 +1,114 @@
+//! The init handshake: the same key gets the same id; a credential brings an old id back to a cluster without memory.
+
+use edgeio_domain::{
+    child::{Bucket, Capacity},
+    ids::ChildId,
+    name::Name,
+    resources::Resources,
+};
+use edgeio_link::convert;
+use edgeio_proto::cluster::v1::{Inventory, RegisterRequest, RegisterResponse};
+use edgeio_tier::children::{Admission, admit};
+use prost::Message as _;
+use tracing::info;
+
+use super::{Gate, GateError};
+
+/// Most bytes of an inventory: hardware lists of a server are some kilobytes.
+const MAX_INVENTORY: usize = 64 * 1024;
+
+pub(super) async fn register(
+    gate: &Gate,
+    request: RegisterRequest,
+) -> Result<RegisterResponse, GateError> {
+    let field = |field, message: &str| GateError::Field {
+        field,
+        message: message.to_owned(),
+    };
+    if nkeys::KeyPair::from_public_key(&request.public_key).is_err() {
+        return Err(field(
+            "public_key",
+            "is not a public nkey: the worker makes one in its data directory",
+        ));
+    }
+    let inventory = request.inventory.clone().unwrap_or_default();
+    if inventory.architecture.is_empty() {
+        return Err(field(
+            "inventory.architecture",
+            "is required, such as amd64",
+        ));
+    }
+    if inventory.encoded_len() > MAX_INVENTORY {
+        return Err(field("inventory", "is larger than 64 KiB"));
+    }
+    let wished = if request.name.is_empty() {
+        &inventory.hostname
+    } else {
+        &request.name
+    };
+    let mut tx = gate.context.store.write().await?;
+    let same_key = tx
+        .children()
+        .await?
+        .into_iter()
+        .find(|c| c.public_key == request.public_key)
+        .map(|c| c.id);
+    let proven = || {
+        gate.identity
+            .verify(&request.credential, &request.public_key)
+    };
+    let id = same_key
+        .or_else(proven)
+        .unwrap_or_else(|| ChildId(gate.context.ids.next()));
+    let wish = Admission {
+        id,
+        name: Name::from_any(wished),
+        public_key: request.public_key.clone(),
+        address: String::new(),
+        version: request.version.clone(),
+        inventory: inventory.encode_to_vec(),
+        capacity: Some(capacity(&inventory, request.capacity.as_ref())),
+    };
+    let child = admit(&gate.context, &mut *tx, wish).await?;
+    if !tx.is_empty() {
+        tx.commit().await?;
+    }
+    info!(worker = %child.display(), %id, "worker registered");
+    let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    Ok(RegisterResponse {
+        worker_id: id.to_string(),
+        credential: gate.identity.credential(id, &request.public_key)?,
+        cluster_id: gate.identity.id.to_string(),
+        cluster_name: gate.welcome.cluster_name.clone(),
+        name: child.display(),
+        broker_address: gate.welcome.broker_address.clone(),
+        broker_port: u32::from(gate.welcome.broker_port),
+        report_interval_ms: millis(gate.context.times.report_interval),
+        telemetry_interval_ms: millis(gate.welcome.telemetry_interval),
+    })
+}
+
+/// What can be placed on the machine, until its first report says so itself.
+fn capacity(inventory: &Inventory, given: Option<&edgeio_proto::link::v1::Resources>) -> Capacity {
+    let machine = Resources {
+        cpu_millis: i64::from(inventory.cores) * 1000,
+        memory_bytes: i64::try_from(inventory.memory_bytes).unwrap_or(i64::MAX),
+    };
+    let all = given.map_or(machine, |given| convert::resources_from_wire(Some(given)));
+    let mut runtimes: Vec<String> = inventory.runtimes.iter().map(|r| r.name.clone()).collect();
+    runtimes.sort_unstable();
+    let bucket = Bucket {
+        architecture: inventory.architecture.clone(),
+        runtimes,
+        workers: 1,
+        free: all,
+        largest: all,
+    };
+    Capacity {
+        workers: 1,
+        allocatable: all,
+        free: all,
+        buckets: vec![bucket],
+        includes_revision: 0,
+    }
+}

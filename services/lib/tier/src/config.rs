@@ -1,0 +1,59 @@
+//! What root and cluster configure alike.
+
+use std::{path::PathBuf, time::Duration};
+
+use edgeio_server::config::{Check, Validate};
+
+use crate::context::Times;
+
+edgeio_server::config! {
+    /// The times of a tier and where it keeps its records. Used by `Flat`, so its keys have no prefix.
+    pub struct TierConfig {
+        /// Directory of the database and of this tier's identity. Made when it does not exist.
+        pub data_dir: PathBuf = PathBuf::from("/var/lib/edgeio"),
+        /// How often children report when nothing changes.
+        pub report_interval: Duration = Times::default().report_interval,
+        /// Silence after which a child gets no new work; after twice that it counts as disconnected.
+        pub lease: Duration = Times::default().lease,
+        /// How long running instances are waited for after this tier lost its database, before others are started.
+        pub adopt_window: Duration = Times::default().adopt_window,
+        /// How long a replica of the parent may be without a place here before it is handed back.
+        pub return_after: Duration = Times::default().return_after,
+        /// How long events, answers to repeated requests and the ids of stopped instances are kept.
+        pub retention: Duration = Times::default().retention,
+    }
+}
+
+impl Validate for TierConfig {
+    fn validate(&self, check: &mut Check<'_>) {
+        if self.report_interval < Duration::from_millis(100) {
+            check.fail(
+                "report_interval",
+                "children would do nothing but report",
+                "write at least `100ms`",
+            );
+        }
+        if self.lease < self.report_interval * 2 {
+            check.fail(
+                "lease",
+                "one lost report would make a child suspect",
+                "write at least twice `report_interval`; three times is the default",
+            );
+        }
+    }
+}
+
+impl TierConfig {
+    /// The times, for the loops.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        Times {
+            report_interval: self.report_interval,
+            lease: self.lease,
+            adopt_window: self.adopt_window,
+            return_after: self.return_after,
+            retention: self.retention,
+            ..Times::default()
+        }
+    }
+}
