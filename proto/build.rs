@@ -25,6 +25,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("edgeio_descriptor.bin"), slim.encode_to_vec())?;
     // Ordered maps: the same spec must always have the same bytes, since its hash names it.
-    tonic_prost_build::configure().btree_map(".").compile_fds(set)?;
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .compile_fds(set)?;
     Ok(())
 }

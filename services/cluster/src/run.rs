@@ -15,6 +15,8 @@ use edgeio_server::{
 };
 use edgeio_store::StoreError;
 use edgeio_tier::{
+    api::application_service,
+    apps::{Apps, Children},
     context::Context,
     engine::Engine,
     hub::Hub,
@@ -26,6 +28,7 @@ use tracing::{info, warn};
 
 use crate::{
     Config,
+    api::worker_service,
     bridges::{Bridge, Bridges},
     identity::{Identity, IdentityError},
     uplink::{Uplink, driver},
@@ -143,7 +146,7 @@ impl Cluster {
             broker_port: config.broker_port,
             telemetry_interval: config.worker_telemetry,
         };
-        let _gate = Gate::new(context.clone(), identity.clone(), welcome);
+        let gate = Gate::new(context.clone(), identity.clone(), welcome);
         let planning = tokio::spawn(loops::engine(context.clone(), engine.clone(), stop.clone()));
         let talking = tokio::spawn(loops::hub(
             context.clone(),
@@ -152,6 +155,7 @@ impl Cluster {
             Arc::new(bridges),
             stop.clone(),
         ));
+        let called = name.clone();
         let register = RegisterRequest {
             cluster_id: identity.id.to_string(),
             name,
@@ -171,7 +175,11 @@ impl Cluster {
             identity.id,
             stop.clone(),
         ));
+        let apps = Apps::new(&context, engine, called.clone());
+        let workers = worker_service(Children::new(&context, called), Arc::new(gate), hub);
         let api = Api::new(Arc::new(config.serve.local()))
+            .service(application_service(apps, stop.clone()))
+            .service(workers)
             .service(bounded!(BridgeServiceServer::new(bridge)));
         let served = api
             .serve(listener, stop, config.serve.drain_timeout)

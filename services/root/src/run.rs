@@ -11,6 +11,8 @@ use edgeio_server::{
 };
 use edgeio_store::StoreError;
 use edgeio_tier::{
+    api::application_service,
+    apps::{Apps, Children},
     context::Context,
     engine::Engine,
     hub::Hub,
@@ -20,8 +22,12 @@ use edgeio_tier::{
 
 use crate::{
     Config,
+    api::cluster_service,
     link::{ClusterLink, Streams},
 };
+
+/// What people call this tier.
+const NAME: &str = "root";
 
 /// Why a root could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +120,10 @@ impl Root {
             Arc::new(streams),
             stop.clone(),
         ));
+        let apps = Apps::new(&context, engine, NAME);
         let api = Api::new(Arc::new(config.serve.local()))
+            .service(application_service(apps, stop.clone()))
+            .service(cluster_service(Children::new(&context, NAME), stop.clone()))
             .service(bounded!(ClusterLinkServiceServer::new(link)));
         let served = api
             .serve(listener, stop, config.serve.drain_timeout)

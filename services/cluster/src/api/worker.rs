@@ -20,6 +20,7 @@ use edgeio_tier::{
         children::{ChildView, Forget, ListChildren},
         timestamp,
     },
+    hub::Hub,
 };
 use prost::Message as _;
 use tonic::{Request, Response, Status};
@@ -46,6 +47,12 @@ pub trait Joining: Send + Sync + 'static {
 pub trait Samples: Send + Sync + 'static {
     /// Those of one worker; `None` before the first.
     fn newest(&self, worker: ChildId) -> Option<Telemetry>;
+}
+
+impl Samples for Hub {
+    fn newest(&self, worker: ChildId) -> Option<Telemetry> {
+        self.telemetry(worker)
+    }
 }
 
 /// The handlers.

@@ -11,9 +11,12 @@ use edgeio_proto::cluster::v1::{LeaveRequest, LeaveResponse, RegisterRequest, Re
 use edgeio_server::status::{Classify, Kind, status};
 use edgeio_store::StoreError;
 use edgeio_tier::context::Context;
-use tonic::Status;
+use tonic::{Request, Response, Status};
 
-use crate::identity::{Identity, IdentityError};
+use crate::{
+    api::Joining,
+    identity::{Identity, IdentityError},
+};
 
 /// What workers are told when they join.
 #[derive(Clone, Debug)]
@@ -104,24 +107,20 @@ impl Gate {
             welcome,
         }
     }
+}
 
-    /// Takes a worker in.
-    ///
-    /// # Errors
-    /// The request is wrong, or the store failed.
-    pub async fn register(&self, request: RegisterRequest) -> Result<RegisterResponse, Status> {
-        register::register(self, request)
-            .await
-            .map_err(|error| status(&error))
+#[tonic::async_trait]
+impl Joining for Gate {
+    async fn register(
+        &self,
+        call: Request<RegisterRequest>,
+    ) -> Result<Response<RegisterResponse>, Status> {
+        let answer = register::register(self, call.into_inner()).await;
+        answer.map(Response::new).map_err(|error| status(&error))
     }
 
-    /// Lets a worker go.
-    ///
-    /// # Errors
-    /// The worker is not known or not proven, or the store failed.
-    pub async fn leave(&self, request: LeaveRequest) -> Result<LeaveResponse, Status> {
-        leave::leave(self, request)
-            .await
-            .map_err(|error| status(&error))
+    async fn leave(&self, call: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
+        let answer = leave::leave(self, call.into_inner()).await;
+        answer.map(Response::new).map_err(|error| status(&error))
     }
 }

@@ -33,6 +33,8 @@ pub type Outbox = Vec<(ChildId, v1::ParentMessage)>;
 pub struct Hub {
     context: Context,
     state: Mutex<State>,
+    /// The newest samples of each child. Not state: they are lost with the process.
+    telemetry: std::sync::Mutex<BTreeMap<ChildId, v1::Telemetry>>,
 }
 
 /// What is known in memory.
@@ -44,7 +46,6 @@ struct State {
     since: Time,
     /// Orders up to this revision were looked at for sending.
     pushed: Revision,
-    telemetry: BTreeMap<ChildId, v1::Telemetry>,
 }
 
 impl Hub {
@@ -56,11 +57,11 @@ impl Hub {
             heard: BTreeMap::new(),
             since: context.clock.boot(),
             pushed: 0,
-            telemetry: BTreeMap::new(),
         };
         Self {
             context,
             state: Mutex::new(state),
+            telemetry: std::sync::Mutex::default(),
         }
     }
 
@@ -88,7 +89,7 @@ impl Hub {
                     reports.push((child, report));
                 }
                 Some(child_message::Message::Telemetry(telemetry)) => {
-                    state.telemetry.insert(child, telemetry);
+                    self.samples().insert(child, telemetry);
                 }
                 None => {}
             }
@@ -113,16 +114,21 @@ impl Hub {
     /// # Errors
     /// The store failed; calling again is right.
     pub async fn tick(&self) -> Result<(), StoreError> {
-        let state = self.state.lock().await;
+        let mut state = self.state.lock().await;
         let now = self.context.clock.boot();
         let leases = Leases {
             lease: self.context.times.lease,
         };
+        let children = self.context.store.read().await?.children().await?;
+        // What is kept in memory of a child that was forgotten goes with it.
+        let known = |id: &ChildId| children.binary_search_by_key(id, |child| child.id).is_ok();
+        state.sessions.retain(|id, _| known(id));
+        state.heard.retain(|id, _| known(id));
+        self.samples().retain(|id, _| known(id));
         let judge = |child: &edgeio_domain::child::Child| {
             let heard = state.heard.get(&child.id).copied().unwrap_or(state.since);
             leases.judge(child.state, now.since(heard))
         };
-        let children = self.context.store.read().await?.children().await?;
         if children.iter().all(|child| judge(child) == child.state) {
             return Ok(());
         }
@@ -164,16 +170,15 @@ impl Hub {
     }
 
     /// The newest samples of a child.
-    pub async fn telemetry(&self, child: ChildId) -> Option<v1::Telemetry> {
-        self.state.lock().await.telemetry.get(&child).cloned()
+    #[must_use]
+    pub fn telemetry(&self, child: ChildId) -> Option<v1::Telemetry> {
+        self.samples().get(&child).cloned()
     }
 
-    /// A child is forgotten: nothing of it stays in memory.
-    pub async fn forget(&self, child: ChildId) {
-        let mut state = self.state.lock().await;
-        state.sessions.remove(&child);
-        state.heard.remove(&child);
-        state.telemetry.remove(&child);
+    fn samples(&self) -> std::sync::MutexGuard<'_, BTreeMap<ChildId, v1::Telemetry>> {
+        self.telemetry
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
