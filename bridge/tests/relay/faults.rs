@@ -57,7 +57,10 @@ async fn a_broker_that_is_killed_and_comes_back_is_found_again() {
         other => Err(format!("{other:?}")),
     })
     .await;
-    assert_eq!(bed.cluster.seen().broker_changes, [true, false, true]);
+    let told = bed.cluster.seen().broker_changes.clone();
+    // The first word may be that the broker is not reached yet.
+    let told = told.strip_prefix(&[false]).unwrap_or(&told);
+    assert_eq!(told, [true, false, true]);
     assert_eq!(
         bridge.counters.attached.total(),
         1,

@@ -70,17 +70,18 @@ impl Connection {
         self.health.subscribe()
     }
 
-    /// Mends the health where an event was thrown away.
-    pub(super) fn reconcile(&self) {
+    /// Says whether the health differs from the client's state. A moment's difference is an event on its way; one
+    /// that was seen at the look before too is an event that was thrown away, and is mended.
+    pub(super) fn differs(&self, did_before: bool) -> bool {
         let connected = self.client.connection_state() == State::Connected;
-        self.health.send_if_modified(|health| {
-            if health.connected == connected {
-                return false;
-            }
-            health.connected = connected;
-            health.connects += u64::from(connected);
-            true
-        });
+        let differs = self.health.borrow().connected != connected;
+        if differs && did_before {
+            self.health.send_modify(|health| {
+                health.connected = connected;
+                health.connects += u64::from(connected);
+            });
+        }
+        differs && !did_before
     }
 
     /// Publishes now or not at all: the client would keep messages for a broker that is away and send them, stale,

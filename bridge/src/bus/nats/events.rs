@@ -39,6 +39,7 @@ pub(super) fn events<M: Send + 'static>(
             lost,
         },
         reconcile,
+        differed: false,
         messages: select_all(subscribers),
         leave: Some(leave),
         decode,
@@ -61,6 +62,7 @@ struct Source<F> {
     health: watch::Receiver<Health>,
     told: Told,
     reconcile: Interval,
+    differed: bool,
     messages: SelectAll<Subscriber>,
     leave: Option<CancellationToken>,
     decode: F,
@@ -80,7 +82,7 @@ impl<F> Source<F> {
                 biased;
                 // Never an error: this source holds the sender through its connection.
                 _ = self.health.changed() => {}
-                _ = self.reconcile.tick() => self.connection.reconcile(),
+                _ = self.reconcile.tick() => self.differed = self.connection.differs(self.differed),
                 () = cancelled(self.leave.as_ref()) => {
                     self.leave = None;
                     for subscriber in self.messages.iter_mut() {
