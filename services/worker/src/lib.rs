@@ -1,5 +1,7 @@
 //! The node engine: inventory, ledger, instance loop and runtimes.
 
 pub mod inventory;
+pub mod ledger;
+pub mod node;
 pub mod runtime;
 pub mod shim;

@@ -406,6 +406,10 @@ impl Child {
             || capacity.is_some()
             || !self.gone.is_empty())
         {
+            if again {
+                // A heartbeat went unanswered and there is nothing to repeat: the next one will tell.
+                self.unanswered_since = Some(now);
+            }
             return Vec::new();
         }
         self.capacity_told = Some(view.capacity.0);
