@@ -110,3 +110,53 @@ fn cluster(view: &ChildView) -> Cluster {
         assigned: view.assigned,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use edgeio_domain::{
+        child::{Capacity, Child},
+        name::Name,
+        time::Time,
+    };
+
+    use super::*;
+
+    fn view(state: ChildState) -> ChildView {
+        ChildView {
+            child: Child {
+                name: Name::new("north").ok(),
+                state,
+                address: "north:10100".into(),
+                capacity: Capacity {
+                    workers: 3,
+                    ..Capacity::default()
+                },
+                last_heard: Time(1_500),
+                ..Child::default()
+            },
+            assigned: 2,
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_shown_as_it_is_recorded() {
+        let shown = cluster(&view(ChildState::Suspect));
+        assert_eq!((shown.name.as_str(), shown.assigned), ("north", 2));
+        assert_eq!(shown.state(), v1::ChildState::Suspect);
+        assert_eq!(shown.capacity.unwrap().workers, 3);
+        let heard = shown.last_heard.unwrap();
+        assert_eq!((heard.seconds, heard.nanos), (1, 500_000_000));
+        let mut silent = view(ChildState::Registered);
+        silent.child.last_heard = Time::default();
+        assert_eq!(cluster(&silent).last_heard, None);
+    }
+
+    #[test]
+    fn each_change_has_its_word() {
+        let gone = ChildChange::Gone(view(ChildState::Ready).child.id);
+        assert!(matches!(render(&gone), Change::Gone(id) if id.len() == 36));
+        assert_eq!(render(&ChildChange::Bookmark), Change::Bookmark(true));
+        let is = ChildChange::Is(Box::new(view(ChildState::Ready)));
+        assert!(matches!(render(&is), Change::Cluster(shown) if shown.name == "north"));
+    }
+}

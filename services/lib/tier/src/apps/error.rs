@@ -260,6 +260,52 @@ mod tests {
     }
 
     #[test]
+    fn a_failing_store_is_told_by_kind_and_its_own_faults_stay_inside() {
+        let source = || Box::new(std::io::Error::other("secret")) as _;
+        let attempt = "commit";
+        let table = [
+            (
+                StoreError::Unavailable {
+                    attempt,
+                    source: source(),
+                },
+                Kind::Unavailable,
+            ),
+            (
+                StoreError::Full {
+                    attempt,
+                    source: source(),
+                },
+                Kind::Exhausted,
+            ),
+            (
+                StoreError::Compacted {
+                    since: 1,
+                    oldest: 2,
+                },
+                Kind::OutOfRange,
+            ),
+            (
+                StoreError::Exists { what: "web".into() },
+                Kind::AlreadyExists,
+            ),
+            (
+                StoreError::Corrupt {
+                    table: "slot",
+                    what: "x".into(),
+                },
+                Kind::Internal,
+            ),
+        ];
+        for (error, kind) in table {
+            let error = AppError::from(error);
+            assert_eq!(error.kind(), kind);
+            assert_eq!(error.retry_after().is_some(), kind == Kind::Unavailable);
+            assert!(!error.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
     fn long_lists_of_names_are_cut() {
         let names: Vec<String> = (0..12).map(|n| format!("w{n}")).collect();
         assert!(list(&names).ends_with("w9 and 2 more"));
