@@ -123,32 +123,81 @@ impl WorkerService for WorkerApi {
 
 impl WorkerApi {
     fn worker(&self, view: &ChildView) -> Worker {
-        let child = &view.child;
-        let state = match child.state {
-            ChildState::Registered => WorkerState::Registered,
-            ChildState::Ready => WorkerState::Ready,
-            ChildState::Suspect => WorkerState::Suspect,
-            ChildState::Disconnected => WorkerState::Disconnected,
-            ChildState::Returning => WorkerState::Returning,
-            ChildState::Left => WorkerState::Left,
-        };
-        let inventory = match Inventory::decode(child.inventory.as_slice()) {
-            Ok(inventory) => Some(inventory),
-            Err(error) => {
-                tracing::warn!(%error, worker = %child.id, "stored inventory cannot be read");
-                None
-            }
-        };
-        Worker {
-            id: child.id.to_string(),
-            name: child.display(),
-            state: state.into(),
-            last_heard: view.last_heard().map(timestamp),
-            inventory,
-            capacity: Some(capacity_to_wire(&child.capacity)),
-            telemetry: self.samples.newest(child.id),
-            version: child.version.clone(),
-            assigned: view.assigned,
+        worker(view, self.samples.newest(view.child.id))
+    }
+}
+
+fn worker(view: &ChildView, telemetry: Option<Telemetry>) -> Worker {
+    let child = &view.child;
+    let state = match child.state {
+        ChildState::Registered => WorkerState::Registered,
+        ChildState::Ready => WorkerState::Ready,
+        ChildState::Suspect => WorkerState::Suspect,
+        ChildState::Disconnected => WorkerState::Disconnected,
+        ChildState::Returning => WorkerState::Returning,
+        ChildState::Left => WorkerState::Left,
+    };
+    let inventory = match Inventory::decode(child.inventory.as_slice()) {
+        Ok(inventory) => Some(inventory),
+        Err(error) => {
+            tracing::warn!(%error, worker = %child.id, "stored inventory cannot be read");
+            None
         }
+    };
+    Worker {
+        id: child.id.to_string(),
+        name: child.display(),
+        state: state.into(),
+        last_heard: view.last_heard().map(timestamp),
+        inventory,
+        capacity: Some(capacity_to_wire(&child.capacity)),
+        telemetry,
+        version: child.version.clone(),
+        assigned: view.assigned,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeio_domain::{child::Child, name::Name};
+
+    use super::*;
+
+    #[test]
+    fn a_worker_is_shown_as_it_is_recorded() {
+        let inventory = Inventory {
+            hostname: "box".into(),
+            cores: 4,
+            ..Inventory::default()
+        };
+        let view = ChildView {
+            child: Child {
+                name: Name::new("a1").ok(),
+                state: ChildState::Disconnected,
+                inventory: inventory.encode_to_vec(),
+                ..Child::default()
+            },
+            assigned: 3,
+        };
+        let shown = worker(&view, Some(Telemetry::default()));
+        assert_eq!((shown.name.as_str(), shown.assigned), ("a1", 3));
+        assert_eq!(shown.state(), WorkerState::Disconnected);
+        assert_eq!(shown.inventory, Some(inventory));
+        assert_eq!(shown.last_heard, None, "it never spoke");
+        assert!(shown.telemetry.is_some());
+    }
+
+    #[test]
+    fn an_inventory_that_cannot_be_read_hides_nothing_else() {
+        let view = ChildView {
+            child: Child {
+                name: Name::new("a1").ok(),
+                inventory: vec![0xff; 3],
+                ..Child::default()
+            },
+            assigned: 0,
+        };
+        let shown = worker(&view, None);
+        assert_eq!((shown.name.as_str(), shown.inventory), ("a1", None));
     }
 }

@@ -1,5 +1,11 @@
 //! What people ask of a tier, on the store in memory, with the production engine beside it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test program: a panic is its report"
+)]
+
 mod apply;
 mod children;
 mod delete;
