@@ -1,4 +1,4 @@
-//! `edgeio.root.v1.ClusterService`.
+//! `edgeio.root.v1.ClusterService`: clusters for people. How they attach is the link's.
 
 use edgeio_domain::child::ChildState;
 use edgeio_link::convert::capacity_to_wire;

@@ -1,4 +1,4 @@
-//! `edgeio.api.v1.ApplicationService`.
+//! `edgeio.api.v1.ApplicationService`: parse, call, render. A watch ends itself when the server stops.
 
 use edgeio_proto::api::v1::{
     ApplyRequest, ApplyResponse, DeleteRequest, DeleteResponse, GetRequest, GetResponse,

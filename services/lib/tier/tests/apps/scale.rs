@@ -1,4 +1,4 @@
-//! Scale.
+//! Scale: as many as asked for run, and the service is never guessed.
 
 use edgeio_proto::api::v1;
 use edgeio_server::status::Classify;
