@@ -33,7 +33,8 @@ pub struct LogFilter(String);
 
 impl Default for LogFilter {
     fn default() -> Self {
-        Self("info".to_owned())
+        // The broker's client tells each lost message as news; what matters of it is told by ours.
+        Self("info,async_nats=warn".to_owned())
     }
 }
 
