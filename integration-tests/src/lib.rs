@@ -1,1 +1,3 @@
 //! Test bed over real processes, stories, simulation and benches.
+
+pub mod sim;
