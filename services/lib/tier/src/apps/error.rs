@@ -21,7 +21,7 @@ pub enum AppError {
     #[error("the request is not valid: {}", summary(.0))]
     Invalid(Vec<Violation>),
     /// What it names is not there.
-    #[error("no {what} `{name}` is known here: list what there is, or check the namespace")]
+    #[error("no {what} `{name}` is known here: {}", remedy(.what))]
     NotFound {
         /// application, service, cluster or worker.
         what: &'static str,
@@ -223,6 +223,13 @@ fn summary(faults: &[Violation]) -> String {
     match faults.len() {
         0 | 1 => first,
         more => format!("{first} (and {} more)", more - 1),
+    }
+}
+
+fn remedy(what: &str) -> &'static str {
+    match what {
+        "application" => "check its namespace, or list what there is",
+        _ => "list what there is",
     }
 }
 
