@@ -4,11 +4,16 @@ use edgeio_domain::plant::Plant;
 use edgeio_integration_tests::sim::{self, Profile};
 
 /// Schedules of one run. `EDGEIO_SIM_SEEDS=A..B` runs others, and so replays a seed that failed.
-fn seeds() -> std::ops::Range<u64> {
-    let given = std::env::var("EDGEIO_SIM_SEEDS").ok();
-    given.as_deref().map_or(0..100, |text| {
-        let (from, to) = text.split_once("..").expect("EDGEIO_SIM_SEEDS is A..B");
-        from.parse().expect("A is a number")..to.parse().expect("B is a number")
+fn seeds() -> anyhow::Result<std::ops::Range<u64>> {
+    let Ok(text) = std::env::var("EDGEIO_SIM_SEEDS") else {
+        return Ok(0..100);
+    };
+    let number = |text: &str| text.parse::<u64>().ok();
+    let range = text
+        .split_once("..")
+        .and_then(|(from, to)| Some(number(from)?..number(to)?));
+    range.ok_or_else(|| {
+        anyhow::anyhow!("EDGEIO_SIM_SEEDS must be A..B, such as 0..100; it is {text:?}")
     })
 }
 
@@ -21,18 +26,16 @@ fn replay(seed: u64) -> String {
 }
 
 #[test]
-fn hostile_schedules_keep_the_invariants() {
-    let mut events = 0;
-    for seed in seeds() {
+fn hostile_schedules_keep_the_invariants() -> anyhow::Result<()> {
+    let (seeds, mut events) = (seeds()?, 0);
+    for seed in seeds.clone() {
         match sim::run(seed, Profile::Hostile, None) {
             Ok(outcome) => events += outcome.events,
-            Err(violation) => panic!(
-                "{violation}\nreplay: EDGEIO_SIM_SEEDS={seed}..{} make sim",
-                seed + 1
-            ),
+            Err(violation) => panic!("{violation}\nreplay: {}", replay(seed)),
         }
     }
-    println!("{} schedules, {events} events", seeds().count());
+    println!("{} schedules, {events} events", seeds.count());
+    Ok(())
 }
 
 #[test]
