@@ -49,7 +49,7 @@ pub(super) struct Machine {
     cluster: Uuid,
 }
 
-fn runtime() -> RuntimeKind {
+pub(super) fn runtime() -> RuntimeKind {
     RuntimeKind::new("fake")
 }
 

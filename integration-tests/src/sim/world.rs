@@ -444,6 +444,16 @@ impl World {
         }
         let id = alive[usize::try_from(number % alive.len() as u64).unwrap_or(0)];
         machine.jobs.insert(id, Job::Ended { code: 1 });
+        // It may wait for a backoff when the check after a power cut comes.
+        self.revive[worker].remove(&id);
+        // The runtime tells of most ends; the others are found by the next listing.
+        if self.queue.chance(80) {
+            let now = self.now();
+            if let Some(node) = &mut self.workers[worker].node {
+                node.hint(&super::machine::runtime(), Some(id), now);
+            }
+            self.effects(worker);
+        }
     }
 
     fn fault(&mut self, fault: Fault) -> Result<(), (&'static str, String)> {
