@@ -2,11 +2,12 @@
 //! logging, take the signals, run, and turn the end into an exit code.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::config::{Config, Effective, Program, from_process};
+use crate::config::{Config, Effective, Program, from_arguments};
 use crate::shutdown::{Shutdown, Signals};
 use crate::status::chain;
 use crate::telemetry::{self, TelemetryConfig};
@@ -62,9 +63,42 @@ where
     Fut: Future<Output = Result<(), E>>,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
+    launch_with(
+        program,
+        std::env::args_os(),
+        Threads::PerCore,
+        telemetry,
+        run,
+    )
+}
+
+/// How many threads drive a binary's tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// One per core.
+    PerCore,
+    /// The calling one only: each thread costs a small machine memory.
+    One,
+}
+
+/// [`launch`] for a binary with commands of its own, or one that must stay small: `argv` are the
+/// arguments that the configuration is read from, the program's name first.
+pub fn launch_with<C, F, Fut, E>(
+    program: &Program,
+    argv: impl IntoIterator<Item = OsString>,
+    threads: Threads,
+    telemetry: fn(&C) -> &TelemetryConfig,
+    run: F,
+) -> ExitCode
+where
+    C: Config,
+    F: FnOnce(C, Shutdown) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
     let Effective {
         config, warnings, ..
-    } = match from_process(program) {
+    } = match from_arguments(program, argv) {
         Ok(effective) => effective,
         Err(code) => return code,
     };
@@ -79,10 +113,11 @@ where
     for warning in warnings {
         tracing::warn!(%warning, "configuration is odd");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let mut builder = match threads {
+        Threads::PerCore => tokio::runtime::Builder::new_multi_thread(),
+        Threads::One => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(program, &error),
     };

@@ -22,6 +22,7 @@ use edgeio_domain::{
 };
 
 pub use file::FileLedger;
+pub(crate) use file::{make_private, sync_directory};
 pub use memory::MemoryLedger;
 
 /// All that is durable.

@@ -48,7 +48,9 @@ impl Node {
                 self.miss(&named, since, now);
             }
             Err(fault) => {
-                warn!(runtime = %kind, error = fault.message, "runtime does not answer");
+                if !engine.down {
+                    warn!(runtime = %kind, error = fault.message, "runtime does not answer");
+                }
                 engine.failed(now);
                 for unit in self.units.values_mut() {
                     if unit.runtime.as_ref() == Some(&kind) && unit.busy.is_none() {

@@ -187,7 +187,18 @@ pub fn load<C: Config>(
 /// # Errors
 /// The exit code: 0 after printing, 64 after problems.
 pub fn from_process<C: Config>(program: &Program) -> Result<Effective<C>, ExitCode> {
-    match load(program, std::env::args_os(), std::env::vars_os()) {
+    from_arguments(program, std::env::args_os())
+}
+
+/// [`from_process`] with other arguments than the process's, the program's name first.
+///
+/// # Errors
+/// As there.
+pub fn from_arguments<C: Config>(
+    program: &Program,
+    argv: impl IntoIterator<Item = OsString>,
+) -> Result<Effective<C>, ExitCode> {
+    match load(program, argv, std::env::vars_os()) {
         Ok(Loaded::Run(effective)) => Ok(effective),
         Ok(Loaded::Print(text)) => {
             // A closed pipe (`| head`) is the reader's choice, not our failure.

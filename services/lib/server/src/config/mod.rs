@@ -19,7 +19,7 @@ mod strays;
 mod value;
 
 pub use bind::{ServeConfig, bind_rule};
-pub use load::{Effective, Loaded, Program, Reader, from_process, load};
+pub use load::{Effective, Loaded, Program, Reader, from_arguments, from_process, load};
 pub use print::{print, reference};
 pub use problem::{Check, ConfigErrors, Origin, Problem};
 pub use secret::Secret;

@@ -1,0 +1,118 @@
+//! The runtimes of this machine: made from the configuration, surveyed for what they can do.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use edgeio_domain::resources::Resources;
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::{
+    Config,
+    config::DockerChoice,
+    inventory::{Inventory, RuntimeReport, survey},
+    node::{Offer, capacity},
+    runtime::{
+        Runtime, RuntimeError, RuntimeKind,
+        docker::{DockerConfig, DockerRuntime},
+        process::{ProcessConfig, ProcessRuntime},
+    },
+};
+
+/// How long a runtime may take to say what it can do. An engine that is starting takes seconds; one that hangs must not keep
+/// the others' jobs waiting.
+const SURVEY_WITHIN: Duration = Duration::from_secs(5);
+
+/// The runtimes of a worker.
+#[derive(Clone)]
+pub(super) struct Engines(pub(super) Vec<Arc<dyn Runtime>>);
+
+impl Engines {
+    /// Makes the runtimes that the configuration asks for, and takes the given ones.
+    pub(super) fn open(
+        config: &Config,
+        shim: Option<&Path>,
+        given: Vec<Arc<dyn Runtime>>,
+    ) -> Result<Self, RuntimeError> {
+        let mut all = given;
+        let docker = match &config.docker.0 {
+            DockerChoice::Off => None,
+            DockerChoice::Socket(socket) => Some(DockerConfig {
+                socket: socket.clone(),
+            }),
+            DockerChoice::Auto => {
+                let found = DockerConfig::from_host(std::env::var("DOCKER_HOST").ok().as_deref());
+                found.socket.exists().then_some(found)
+            }
+        };
+        match docker {
+            Some(docker) => all.push(Arc::new(DockerRuntime::new(&docker))),
+            None => info!("docker is not used: there is no engine, or it is off"),
+        }
+        if config.native {
+            let mut process = ProcessConfig::new(config.data_dir.join("process"));
+            process.shim = shim.map(Path::to_owned);
+            process.without_limits = config.native_without_limits.into();
+            all.push(Arc::new(ProcessRuntime::open(process)?));
+        }
+        Ok(Self(all))
+    }
+
+    pub(super) fn get(&self, kind: &RuntimeKind) -> Option<&Arc<dyn Runtime>> {
+        self.0.iter().find(|runtime| runtime.kind() == *kind)
+    }
+
+    /// Asks each what it can do.
+    pub(super) async fn survey(&self) -> Vec<RuntimeReport> {
+        let each = self.0.iter().map(|runtime| async move {
+            let one = std::slice::from_ref(runtime);
+            match timeout(SURVEY_WITHIN, survey(one)).await {
+                Ok(mut reports) => reports.pop(),
+                Err(_elapsed) => None,
+            }
+            .unwrap_or_else(|| RuntimeReport {
+                kind: runtime.kind(),
+                found: Err(format!("it did not answer within {SURVEY_WITHIN:?}")),
+            })
+        });
+        futures::future::join_all(each).await
+    }
+}
+
+/// What the node may offer of them.
+pub(super) fn offers(reports: &[RuntimeReport]) -> Vec<Offer> {
+    let offer = |report: &RuntimeReport| Offer {
+        kind: report.kind.clone(),
+        features: report
+            .found
+            .as_ref()
+            .map(|found| found.features.clone())
+            .unwrap_or_default(),
+        available: report.found.is_ok(),
+    };
+    reports.iter().map(offer).collect()
+}
+
+/// What can be placed: the machine, or what the configuration says instead.
+pub(super) fn allocatable(config: &Config, inventory: &Inventory) -> Resources {
+    let given = config.given();
+    let memory = i64::try_from(inventory.memory_bytes).unwrap_or(i64::MAX);
+    Resources {
+        cpu_millis: given
+            .cpu_millis
+            .unwrap_or(i64::from(inventory.cores) * 1000),
+        memory_bytes: given.memory_bytes.unwrap_or(memory),
+    }
+}
+
+/// The capacity with these runtimes.
+pub(super) fn capacity_of(
+    config: &Config,
+    inventory: &Inventory,
+    offers: &[Offer],
+) -> edgeio_domain::child::Capacity {
+    capacity(
+        &inventory.architecture,
+        offers,
+        allocatable(config, inventory),
+    )
+}

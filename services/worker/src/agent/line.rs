@@ -1,0 +1,125 @@
+//! The line to the cluster: one outbound connection to the broker, which comes and goes. Jobs do not notice.
+
+use std::time::Duration;
+
+use edgeio_bridge::bus::{BusEvent, WorkerBus, nats::NatsWorkerBus};
+use edgeio_proto::link::v1::{ChildMessage, ParentMessage};
+use edgeio_server::status::chain;
+use futures::StreamExt as _;
+use tokio::{sync::mpsc, time::timeout};
+use tracing::{debug, error, info, warn};
+
+use super::{
+    clock::now,
+    driver::{Done, Driver},
+    identity::Membership,
+};
+
+/// Messages to the parent that wait for the broker. They are made anew anyway, so a few are enough.
+const OUTBOX: usize = 64;
+/// How long a broker address that has no meaning is left alone before the cluster is asked again.
+const ADDRESS_AGAIN: Duration = Duration::from_secs(30);
+/// How long the last messages may take to reach the broker.
+const HANG_UP_WITHIN: Duration = Duration::from_secs(3);
+
+impl Driver {
+    /// Connects to the broker that the cluster named.
+    pub(super) async fn dial(&mut self) {
+        self.connected = false;
+        self.node.disconnect();
+        let Membership {
+            cluster_id,
+            worker_id,
+            ..
+        } = self.membership;
+        let address = self.membership.broker();
+        match NatsWorkerBus::connect(&address, cluster_id, worker_id).await {
+            Ok((bus, events)) => {
+                let (outbox, messages) = mpsc::channel(OUTBOX);
+                self.events = events;
+                self.outbox = outbox;
+                self.publisher = Some(self.service.spawn(publish(bus, messages)));
+            }
+            Err(error) => {
+                error!(error = %chain(&error), "the broker's address cannot be used");
+                self.events = futures::stream::pending().boxed();
+                self.later(ADDRESS_AGAIN, Done::RegisterAgain);
+            }
+        }
+    }
+
+    /// Lets what was said reach the broker.
+    pub(super) async fn hang_up(&mut self) {
+        let (closed, _) = mpsc::channel(1);
+        self.outbox = closed;
+        // Watchers have nothing to lose; the publisher ends by itself once it has nothing left.
+        let publisher = self.publisher.take().map(|handle| handle.id());
+        let last = async {
+            while let Some(ended) = self.service.join_next_with_id().await {
+                let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+                if Some(id) == publisher {
+                    return;
+                }
+            }
+        };
+        if publisher.is_some() && timeout(HANG_UP_WITHIN, last).await.is_err() {
+            debug!("the broker did not take the last messages in time");
+        }
+    }
+
+    /// The bus has something.
+    pub(super) fn heard(&mut self, event: Option<BusEvent<ParentMessage>>) {
+        match event {
+            Some(BusEvent::Message(message)) => {
+                if let Err(fault) = self.node.receive(message, now()) {
+                    error!(error = %chain(&fault), "orders could not be written to the ledger and do not count");
+                }
+            }
+            Some(BusEvent::Connected) => {
+                info!(broker = self.membership.broker(), "broker reached");
+                self.connected = true;
+                self.attach();
+            }
+            Some(BusEvent::Disconnected) => {
+                if self.connected {
+                    warn!(
+                        broker = self.membership.broker(),
+                        "broker lost, jobs run on"
+                    );
+                }
+                self.connected = false;
+                self.node.disconnect();
+            }
+            Some(BusEvent::Lost { at_least }) => {
+                warn!(
+                    at_least,
+                    "messages of the cluster were lost: opening another session"
+                );
+                self.attach();
+            }
+            Some(BusEvent::Malformed { subject, why }) => {
+                warn!(subject, error = %why, "a message of the cluster is not understood");
+            }
+            None => {
+                // The client is closed for good, which only a bug does.
+                error!("the connection to the broker ended");
+                self.connected = false;
+                self.node.disconnect();
+                self.events = futures::stream::pending().boxed();
+                self.later(ADDRESS_AGAIN, Done::RegisterAgain);
+            }
+        }
+    }
+}
+
+/// Publishes what comes, for as long as there is somebody who says something.
+async fn publish(bus: NatsWorkerBus, mut messages: mpsc::Receiver<ChildMessage>) {
+    while let Some(message) = messages.recv().await {
+        if let Err(error) = bus.publish(&message).await {
+            debug!(error = %chain(&error), "a message to the cluster is dropped");
+        }
+    }
+    if let Err(error) = bus.flush().await {
+        debug!(error = %chain(&error), "the last messages may not have arrived");
+    }
+}

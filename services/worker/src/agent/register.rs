@@ -1,0 +1,188 @@
+//! The init handshake and the goodbye, both one gRPC call of the worker.
+
+use std::{path::Path, time::Duration};
+
+use edgeio_client::{Backoff, Options, Target, TargetError, connect, explain_status};
+use edgeio_link::convert::resources_to_wire;
+use edgeio_proto::cluster::v1::{
+    self, LeaveRequest, RegisterRequest, worker_service_client::WorkerServiceClient,
+};
+use edgeio_server::status::chain;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use super::{
+    engines::{Engines, allocatable},
+    identity::{Home, IdentityError, Membership},
+};
+use crate::{Config, LeaveConfig, config::Given, inventory::Inventory};
+
+/// How long one registration may take, with the dialling.
+const ATTEMPT: Duration = Duration::from_secs(20);
+/// How often a leaving worker asks whether its jobs are stopped.
+const LEAVE_AGAIN: Duration = Duration::from_secs(1);
+
+/// All that a registration says.
+#[derive(Clone)]
+pub(super) struct Registration {
+    pub(super) config: Config,
+    pub(super) home: Home,
+    pub(super) inventory: Inventory,
+    pub(super) engines: Engines,
+}
+
+/// Why one attempt did not succeed.
+#[derive(Debug, thiserror::Error)]
+enum AttemptError {
+    #[error("read the cluster's address")]
+    Target(#[from] TargetError),
+    #[error("prepare a channel to the cluster")]
+    Channel(#[from] edgeio_client::ChannelError),
+    #[error("{}", explain_status(.0).join("; "))]
+    Refused(tonic::Status),
+    #[error("no answer within {ATTEMPT:?}")]
+    Late,
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl Registration {
+    /// Registers, however long it takes until the cluster answers. The answer is kept before it is returned.
+    pub(super) async fn until_done(self) -> Membership {
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match timeout(ATTEMPT, self.attempt()).await {
+                Ok(Ok(membership)) => return membership,
+                Ok(Err(error)) => error,
+                Err(_elapsed) => AttemptError::Late,
+            };
+            let pause = backoff.pause(Duration::ZERO);
+            warn!(cluster = self.config.cluster, error = %chain(&error), pause_ms = pause.as_millis(), "registration failed");
+            sleep(pause).await;
+        }
+    }
+
+    async fn attempt(&self) -> Result<Membership, AttemptError> {
+        let target: Target = self.config.cluster.parse()?;
+        let request = self.request().await?;
+        let channel = connect(&target, &Options::default())?;
+        let answer = WorkerServiceClient::new(channel).register(request).await;
+        let membership = Membership::try_from(answer.map_err(AttemptError::Refused)?.into_inner())?;
+        Ok(membership)
+    }
+
+    async fn request(&self) -> Result<RegisterRequest, IdentityError> {
+        let credential = self.home.membership()?.map(|known| known.credential);
+        Ok(RegisterRequest {
+            public_key: self.home.public_key()?,
+            name: self.config.name.clone(),
+            inventory: Some(self.inventory().await),
+            capacity: (self.config.given() != Given::default())
+                .then(|| resources_to_wire(&allocatable(&self.config, &self.inventory))),
+            credential: credential.unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
+    async fn inventory(&self) -> v1::Inventory {
+        let found = &self.inventory;
+        let reports = self.engines.survey().await;
+        let runtime = |report: crate::inventory::RuntimeReport| {
+            let found = report.found.ok()?;
+            let missing = found.missing.into_iter();
+            Some(v1::RuntimeInfo {
+                name: report.kind.as_str().to_owned(),
+                version: found.version,
+                features: found
+                    .features
+                    .iter()
+                    .map(|f| f.as_str().to_owned())
+                    .collect(),
+                missing: missing
+                    .map(|m| (m.feature.as_str().to_owned(), m.why))
+                    .collect(),
+            })
+        };
+        v1::Inventory {
+            hostname: found.hostname.clone(),
+            addresses: found.addresses.iter().map(ToString::to_string).collect(),
+            operating_system: found.operating_system.clone(),
+            kernel: found.kernel.clone(),
+            architecture: found.architecture.clone(),
+            cores: found.cores,
+            memory_bytes: found.memory_bytes,
+            disk_bytes: found.disk_bytes,
+            runtimes: reports.into_iter().filter_map(runtime).collect(),
+        }
+    }
+}
+
+/// Why a worker could not leave.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaveError {
+    /// There is no worker in that directory.
+    #[error("no worker has registered from `{}`: give its --data-dir", path.display())]
+    Nobody {
+        /// The directory.
+        path: std::path::PathBuf,
+    },
+    /// Its identity cannot be read.
+    #[error("read the worker's identity")]
+    Identity(#[from] IdentityError),
+    /// The cluster's address has no meaning.
+    #[error("read the cluster's address")]
+    Target(#[from] TargetError),
+    /// The transport refuses the address.
+    #[error("prepare a channel to the cluster")]
+    Channel(#[from] edgeio_client::ChannelError),
+    /// The cluster refused.
+    #[error("leave the cluster: {}", explain_status(.0).join("; "))]
+    Refused(tonic::Status),
+    /// Some jobs are not stopped.
+    #[error(
+        "{remaining} jobs are not stopped yet: the worker must run to stop them; call again, or use --keep"
+    )]
+    Remaining {
+        /// How many.
+        remaining: u32,
+    },
+}
+
+/// Says goodbye for the worker of a data directory and waits until its jobs are stopped, or leaves them with `keep`.
+///
+/// # Errors
+/// See [`LeaveError`].
+pub async fn leave(config: LeaveConfig) -> Result<(), LeaveError> {
+    let home = Home(config.data_dir.clone());
+    let membership = home.membership()?.ok_or_else(|| LeaveError::Nobody {
+        path: Path::new(&config.data_dir).to_owned(),
+    })?;
+    let target: Target = config.cluster.parse()?;
+    let mut client = WorkerServiceClient::new(connect(&target, &Options::default())?);
+    home.leave()?;
+    let deadline = Instant::now() + config.wait;
+    loop {
+        let request = LeaveRequest {
+            worker_id: membership.worker_id.to_string(),
+            credential: membership.credential.clone(),
+            keep: config.keep,
+        };
+        let remaining = match client.leave(request).await {
+            Ok(answer) => answer.into_inner().remaining,
+            Err(status) => return Err(LeaveError::Refused(status)),
+        };
+        info!(
+            worker = membership.name,
+            remaining,
+            keep = config.keep,
+            "leaving"
+        );
+        if remaining == 0 || config.keep {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(LeaveError::Remaining { remaining });
+        }
+        sleep(LEAVE_AGAIN).await;
+    }
+}

@@ -1,0 +1,261 @@
+//! What a worker is configured with.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+
+use edgeio_client::Target;
+use edgeio_domain::quantity;
+use edgeio_server::{
+    config::{Check, Flat, Parsed, Validate},
+    telemetry::TelemetryConfig,
+};
+
+use crate::runtime::process::WithoutLimits;
+
+edgeio_server::config! {
+    /// Configuration of a worker.
+    pub struct Config {
+        /// The cluster's gRPC API, where the worker registers: `HOST:PORT`.
+        pub cluster: String = "127.0.0.1:10100".to_owned(),
+        /// Display name; the host name when empty. The cluster makes it unique.
+        pub name: String,
+        /// Where the worker keeps its key, its ledger and the files of native jobs. One directory is one worker.
+        pub data_dir: PathBuf = default_data_dir(),
+        /// Allow native jobs: whoever may deploy may then run any program of this machine as this user.
+        pub native: bool = false,
+        /// What to do with a native job that asks for limits where the kernel gives this user no control groups: `refuse` or `run` it unlimited.
+        pub native_without_limits: LimitsPolicy = LimitsPolicy::Refuse,
+        /// Docker: `auto` uses the engine at `DOCKER_HOST` or the usual socket if there is one, `off` none, and a path the engine at that socket.
+        pub docker: Parsed<DockerChoice> = Parsed(DockerChoice::Auto),
+        /// What may be placed on this machine, where that is not all of it: such as `cpu=2,memory=2Gi`.
+        pub capacity: BTreeMap<String, String>,
+        /// Logging.
+        pub telemetry: Flat<TelemetryConfig>,
+    }
+}
+
+edgeio_server::config! {
+    /// What `edgeio-worker leave` reads.
+    pub struct LeaveConfig {
+        /// The cluster's gRPC API: `HOST:PORT`.
+        pub cluster: String = "127.0.0.1:10100".to_owned(),
+        /// The data directory of the worker that leaves.
+        pub data_dir: PathBuf = default_data_dir(),
+        /// Leave the jobs running, unmanaged. Otherwise they are stopped and placed elsewhere first.
+        pub keep: bool = false,
+        /// How long to wait for the jobs to be stopped.
+        // As long as the longest grace that is usual, with room for a slow engine.
+        pub wait: std::time::Duration = std::time::Duration::from_secs(120),
+        /// Logging.
+        pub telemetry: Flat<TelemetryConfig>,
+    }
+}
+
+edgeio_server::choice! {
+    /// What to do with limits that cannot be enforced.
+    pub enum LimitsPolicy {
+        /// Refuse the job.
+        Refuse = "refuse",
+        /// Run it without.
+        Run = "run",
+    }
+}
+
+impl From<LimitsPolicy> for WithoutLimits {
+    fn from(policy: LimitsPolicy) -> Self {
+        match policy {
+            LimitsPolicy::Refuse => WithoutLimits::Refuse,
+            LimitsPolicy::Run => WithoutLimits::Run,
+        }
+    }
+}
+
+/// Which Docker Engine is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DockerChoice {
+    /// The usual one, if its socket is there.
+    Auto,
+    /// None.
+    Off,
+    /// The one at this socket.
+    Socket(PathBuf),
+}
+
+impl FromStr for DockerChoice {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            path if path.starts_with('/') => Ok(Self::Socket(path.into())),
+            _ => Err("it is neither `auto` nor `off` nor the absolute path of a socket"),
+        }
+    }
+}
+
+impl fmt::Display for DockerChoice {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => out.write_str("auto"),
+            Self::Off => out.write_str("off"),
+            Self::Socket(path) => path.display().fmt(out),
+        }
+    }
+}
+
+/// The system's place for root, the user's own for anybody else.
+fn default_data_dir() -> PathBuf {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    match home {
+        Some(home) if !rustix::process::geteuid().is_root() => {
+            PathBuf::from(home).join(".edgeio/worker")
+        }
+        Some(_) | None => PathBuf::from("/var/lib/edgeio-worker"),
+    }
+}
+
+/// Amounts that stand in for the machine's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) cpu_millis: Option<i64>,
+    pub(crate) memory_bytes: Option<i64>,
+}
+
+impl LeaveConfig {
+    /// What is logged.
+    #[must_use]
+    pub fn logging(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+}
+
+impl Config {
+    /// What is logged.
+    #[must_use]
+    pub fn logging(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    /// The amounts of `capacity`; what was refused by [`Validate`] is not there.
+    pub(crate) fn given(&self) -> Given {
+        let read = |key: &str, parse: fn(&str) -> Result<i64, quantity::QuantityError>| {
+            self.capacity.get(key).and_then(|text| parse(text).ok())
+        };
+        Given {
+            cpu_millis: read("cpu", quantity::cpu_millis),
+            memory_bytes: read("memory", quantity::bytes),
+        }
+    }
+}
+
+fn check_cluster(cluster: &str, check: &mut Check<'_>) {
+    if let Err(error) = cluster.parse::<Target>() {
+        check.fail(
+            "cluster",
+            error.to_string(),
+            "write the address of a cluster such as `10.0.0.5:10100`",
+        );
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self, check: &mut Check<'_>) {
+        check_cluster(&self.cluster, check);
+        for (key, text) in &self.capacity {
+            let fault = match key.as_str() {
+                "cpu" => quantity::cpu_millis(text).err().map(|e| e.to_string()),
+                "memory" => quantity::bytes(text).err().map(|e| e.to_string()),
+                _ => Some(format!("`{key}` is neither cpu nor memory")),
+            };
+            if let Some(fault) = fault {
+                check.fail(
+                    "capacity",
+                    fault,
+                    "write amounts such as `cpu=2,memory=2Gi`",
+                );
+            }
+        }
+    }
+}
+
+impl Validate for LeaveConfig {
+    fn validate(&self, check: &mut Check<'_>) {
+        check_cluster(&self.cluster, check);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use edgeio_server::config::{Loaded, Program, load};
+
+    use super::*;
+
+    const PROGRAM: Program = Program {
+        name: "edgeio-worker",
+        version: "0",
+        about: "A worker.",
+    };
+
+    fn read(args: &[&str]) -> Result<Config, String> {
+        let argv = std::iter::once("edgeio-worker")
+            .chain(args.iter().copied())
+            .map(OsString::from);
+        match load(&PROGRAM, argv, Vec::new()) {
+            Ok(Loaded::Run(effective)) => Ok(effective.config),
+            Ok(Loaded::Print(text)) => Err(text),
+            Err(errors) => Err(errors.to_string()),
+        }
+    }
+
+    #[test]
+    fn native_jobs_are_off_unless_they_are_allowed() {
+        let config = read(&[]).unwrap();
+        assert!(!config.native);
+        assert_eq!(config.docker.0, DockerChoice::Auto);
+        assert_eq!(config.given(), Given::default());
+        assert!(read(&["--native"]).unwrap().native);
+    }
+
+    #[test]
+    fn capacity_is_read_as_amounts() {
+        let config = read(&[
+            "--capacity",
+            "cpu=1500m,memory=2Gi",
+            "--docker",
+            "/run/d.sock",
+        ])
+        .unwrap();
+        let given = Given {
+            cpu_millis: Some(1500),
+            memory_bytes: Some(2 << 30),
+        };
+        assert_eq!(config.given(), given);
+        assert_eq!(config.docker.0, DockerChoice::Socket("/run/d.sock".into()));
+    }
+
+    #[test]
+    fn every_bad_value_is_named_at_once() {
+        let text = read(&[
+            "--cluster",
+            "https://c:1",
+            "--capacity",
+            "cpu=x,disk=1",
+            "--docker",
+            "tcp://1",
+            "--native-without-limits",
+            "maybe",
+        ])
+        .unwrap_err();
+        for part in [
+            "cluster: ",
+            "capacity: ",
+            "disk",
+            "docker: ",
+            "native_without_limits: ",
+        ] {
+            assert!(text.contains(part), "`{part}` is not in:\n{text}");
+        }
+    }
+}
