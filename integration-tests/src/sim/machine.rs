@@ -1,6 +1,6 @@
 //! A worker's machine: the agent, which crashes, and the ledger and the jobs, which stay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edgeio_domain::{
     ids::{AssignmentId, ChildId},
@@ -72,11 +72,19 @@ impl Machine {
         let features = [Feature::Images, Feature::Pause, Feature::Limits]
             .into_iter()
             .collect();
-        let offers = vec![Offer {
-            kind: runtime(),
-            features,
-            available: true,
-        }];
+        let offers = vec![
+            Offer {
+                kind: runtime(),
+                features,
+                available: true,
+            },
+            // A runtime that never has anything: what it does not list says nothing of the other's instances.
+            Offer {
+                kind: RuntimeKind::new("idle"),
+                features: BTreeSet::default(),
+                available: true,
+            },
+        ];
         let room = Resources {
             cpu_millis: 4000,
             memory_bytes: 4 << 30,

@@ -241,6 +241,7 @@ impl World {
                     let list = machine
                         .jobs
                         .keys()
+                        .filter(|_| runtime == super::machine::runtime())
                         .map(|id| (*id, machine.sight(*id, now)))
                         .collect();
                     if let Some(node) = &mut machine.node {

@@ -13,6 +13,8 @@ use edgeio_domain::{
 };
 use tracing::{debug, warn};
 
+use crate::runtime::RuntimeKind;
+
 use super::{
     Node, Now, Sight,
     types::{Fault, FaultClass, Listing, OpKind, Outcome, TAIL_BYTES},
@@ -45,7 +47,7 @@ impl Node {
                         None => self.note_leftover(&kind, id, sight),
                     }
                 }
-                self.miss(&named, since, now);
+                self.miss(&kind, &named, since, now);
             }
             Err(fault) => {
                 if !engine.down {
@@ -62,12 +64,13 @@ impl Node {
         self.advance(now);
     }
 
-    /// Notes what a listing does not show.
-    fn miss(&mut self, named: &BTreeSet<AssignmentId>, since: u64, now: Now) {
+    /// Notes what a listing does not show. It says nothing of instances that belong to another runtime.
+    fn miss(&mut self, listed: &RuntimeKind, named: &BTreeSet<AssignmentId>, since: u64, now: Now) {
         let missing: Vec<AssignmentId> = self
             .units
             .values()
             .filter(|unit| unit.busy.is_none() && unit.fresh <= since)
+            .filter(|unit| unit.runtime.as_ref().is_none_or(|kind| kind == listed))
             .map(Unit::id)
             .filter(|id| !named.contains(id))
             .collect();
@@ -82,7 +85,7 @@ impl Node {
                 continue;
             }
             if let Some(unit) = self.units.get_mut(&id) {
-                let kind = runtime.unwrap_or_else(|| crate::runtime::RuntimeKind::new(""));
+                let kind = runtime.unwrap_or_else(|| RuntimeKind::new(""));
                 unit.see(&kind, Sight::absent(), now);
             }
         }
