@@ -1,11 +1,11 @@
 //! What a worker is configured with.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use edgeio_client::Target;
 use edgeio_domain::quantity;
 use edgeio_server::{
-    config::{Check, Flat, Parsed, Validate},
+    config::{Check, Flat, TomlValue, Validate, Value},
     telemetry::TelemetryConfig,
 };
 
@@ -25,7 +25,7 @@ edgeio_server::config! {
         /// What to do with a native job that asks for limits where the kernel gives this user no control groups: `refuse` or `run` it unlimited.
         pub native_without_limits: LimitsPolicy = LimitsPolicy::Refuse,
         /// Docker: `auto` uses the engine at `DOCKER_HOST` or the usual socket if there is one, `off` none, and a path the engine at that socket.
-        pub docker: Parsed<DockerChoice> = Parsed(DockerChoice::Auto),
+        pub docker: DockerChoice = DockerChoice::Auto,
         /// What may be placed on this machine, where that is not all of it: such as `cpu=2,memory=2Gi`.
         pub capacity: BTreeMap<String, String>,
         /// Logging.
@@ -80,26 +80,27 @@ pub enum DockerChoice {
     Socket(PathBuf),
 }
 
-impl FromStr for DockerChoice {
-    type Err = &'static str;
+impl Value for DockerChoice {
+    fn expected() -> String {
+        "`auto`, `off` or the absolute path of a socket".to_owned()
+    }
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn parse(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(Self::Auto),
             "off" => Ok(Self::Off),
             path if path.starts_with('/') => Ok(Self::Socket(path.into())),
-            _ => Err("it is neither `auto` nor `off` nor the absolute path of a socket"),
+            other => Err(format!("`{other}` is none of these")),
         }
     }
-}
 
-impl fmt::Display for DockerChoice {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => out.write_str("auto"),
-            Self::Off => out.write_str("off"),
-            Self::Socket(path) => path.display().fmt(out),
-        }
+    fn to_toml(&self) -> Option<TomlValue> {
+        let text = match self {
+            Self::Auto => "auto".to_owned(),
+            Self::Off => "off".to_owned(),
+            Self::Socket(path) => path.display().to_string(),
+        };
+        Some(TomlValue::String(text))
     }
 }
 
@@ -213,7 +214,7 @@ mod tests {
     fn native_jobs_are_off_unless_they_are_allowed() {
         let config = read(&[]).unwrap();
         assert!(!config.native);
-        assert_eq!(config.docker.0, DockerChoice::Auto);
+        assert_eq!(config.docker, DockerChoice::Auto);
         assert_eq!(config.given(), Given::default());
         assert!(read(&["--native"]).unwrap().native);
     }
@@ -232,7 +233,7 @@ mod tests {
             memory_bytes: Some(2 << 30),
         };
         assert_eq!(config.given(), given);
-        assert_eq!(config.docker.0, DockerChoice::Socket("/run/d.sock".into()));
+        assert_eq!(config.docker, DockerChoice::Socket("/run/d.sock".into()));
     }
 
     #[test]
@@ -252,8 +253,8 @@ mod tests {
             "cluster: ",
             "capacity: ",
             "disk",
-            "docker: ",
-            "native_without_limits: ",
+            "docker (flag",
+            "native_without_limits (flag",
         ] {
             assert!(text.contains(part), "`{part}` is not in:\n{text}");
         }

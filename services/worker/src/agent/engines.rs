@@ -34,7 +34,7 @@ impl Engines {
         given: Vec<Arc<dyn Runtime>>,
     ) -> Result<Self, RuntimeError> {
         let mut all = given;
-        let docker = match &config.docker.0 {
+        let docker = match &config.docker {
             DockerChoice::Off => None,
             DockerChoice::Socket(socket) => Some(DockerConfig {
                 socket: socket.clone(),

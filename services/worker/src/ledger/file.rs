@@ -8,9 +8,13 @@ use std::{
     io::{self, Seek, SeekFrom, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use tracing::{debug, warn};
 
 use super::{
@@ -24,6 +28,9 @@ const JOURNAL: &str = "ledger";
 const REWRITE: &str = "ledger.new";
 /// The file that is locked.
 const LOCK: &str = "ledger.lock";
+/// Half a second of tries: far longer than a fork takes, and short for who has started a second worker by mistake.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Below this size nothing is rewritten: a rewrite costs more wear than it saves.
 const REWRITE_FROM: u64 = 256 * 1024;
 /// Rewritten when it is so many times larger than what is alive in it: each byte is then written twice at most, roughly.
@@ -57,8 +64,8 @@ impl FileLedger {
         let lock = private(OpenOptions::new().create(true).truncate(false).write(true))
             .open(directory.join(LOCK))
             .map_err(failed)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
-            if errno == rustix::io::Errno::WOULDBLOCK {
+        hold(&lock).map_err(|errno| {
+            if errno == Errno::WOULDBLOCK {
                 LedgerError::Locked {
                     path: directory.to_owned(),
                 }
@@ -173,6 +180,20 @@ impl Ledger for FileLedger {
             }
         }
         Ok(())
+    }
+}
+
+/// Takes the lock. A process that is just being forked off a worker that has died holds it for an instant more.
+fn hold(lock: &File) -> Result<(), Errno> {
+    let mut tries = 0;
+    loop {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if tries < LOCK_TRIES => {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            other => return other,
+        }
     }
 }
 

@@ -32,6 +32,7 @@ const TOMBSTONES: usize = 2048;
 impl Node {
     /// Does all that can be done now.
     pub(super) fn advance(&mut self, now: Now) {
+        self.acted = now;
         for (kind, engine) in &mut self.engines {
             if engine.ask(self.serial, now) {
                 self.effects.push(Effect::List(kind.clone()));

@@ -70,7 +70,10 @@ impl Node {
             .units
             .values()
             .filter(|unit| unit.busy.is_none() && unit.fresh <= since)
-            .filter(|unit| unit.runtime.as_ref().is_none_or(|kind| kind == listed))
+            .filter(|unit| {
+                let kind = unit.runtime.as_ref();
+                kind == Some(listed) || !self.is_offered(kind)
+            })
             .map(Unit::id)
             .filter(|id| !named.contains(id))
             .collect();

@@ -77,6 +77,8 @@ pub struct Node {
     serial: u64,
     /// The ledger failed: it is tried again then, on CLOCK_BOOTTIME.
     ledger_again: Option<Time>,
+    /// The time of the last round.
+    acted: Now,
     /// The driver was told to register or to attach anew and has not done so yet.
     told: bool,
 }
@@ -118,6 +120,10 @@ impl Node {
             effects: Vec::new(),
             serial: 0,
             ledger_again: None,
+            acted: Now {
+                boot: Time(0),
+                wall: Time(0),
+            },
             told: false,
         })
     }
@@ -230,12 +236,14 @@ impl Node {
     /// When [`Node::tick`] has something to do, on CLOCK_BOOTTIME.
     #[must_use]
     pub fn due(&self, now: Now) -> Option<Time> {
-        // What is due already and was not done waits for something else than time.
+        // What was due at the last round already and was not done waits for something else than time.
+        let acted = self.acted;
         let scheduled = |unit: &Unit| {
-            let at = unit.entry.status.not_before.filter(|at| now.wall < *at)?;
-            Some(now.boot + at.since(now.wall).min(edgeio_domain::backoff::LONGEST))
+            let at = unit.entry.status.not_before?;
+            let wait = at.since(now.wall).min(edgeio_domain::backoff::LONGEST);
+            (acted.wall < at).then(|| now.boot + wait)
         };
-        let waits = |unit: &Unit| unit.wait.filter(|at| now.boot < *at);
+        let waits = |unit: &Unit| unit.wait.filter(|at| acted.boot < *at);
         let units = self
             .units
             .values()

@@ -254,3 +254,16 @@ fn leftovers_of_stopped_instances_are_removed_and_strangers_left_alone() {
         (vec!["stop 1"], Phase::Running)
     );
 }
+
+#[test]
+fn what_became_due_unnoticed_is_still_due() {
+    let (mut world, _) = World::running("always");
+    world.end(1, 1);
+    // The driver was busy with something else at the moment itself.
+    world.now.boot = world.now.boot + Duration::from_secs(5);
+    world.now.wall = world.now.wall + Duration::from_secs(5);
+    assert!(world.node.due(world.now).unwrap() <= world.now.boot);
+    world.node.tick(world.now);
+    world.settle();
+    assert_eq!(world.done(), ["ensure 1", "rerun 1"]);
+}

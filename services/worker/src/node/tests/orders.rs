@@ -260,3 +260,25 @@ fn a_silent_parent_is_attached_anew_and_an_unknown_worker_registers_once() {
     assert_eq!(world.log, [r#"Register("who")"#]);
     assert_eq!(world.phase(1), Phase::Running);
 }
+
+#[test]
+fn the_stop_of_a_refused_order_is_answered_also_when_the_runtimes_answer_late() {
+    let mut world = World::new();
+    world.down = true;
+    world.attach();
+    let elsewhere = wire_spec(&api::v1::ServiceSpec {
+        name: "web".into(),
+        runtime: "unikernel".into(),
+        image: "web:1".into(),
+        ..Default::default()
+    });
+    let run = order(1, 1, v1::Desired::Run, &elsewhere);
+    world.snapshot(vec![run], vec![elsewhere.clone()]).unwrap();
+    let stop = order(1, 2, v1::Desired::Stop, &elsewhere);
+    world.snapshot(vec![stop], vec![]).unwrap();
+    assert_eq!(world.node.entries().count(), 1, "nobody knows yet");
+    world.down = false;
+    world.pass(Duration::from_secs(40));
+    assert_eq!(world.told(1).phase(), v1::Phase::Stopped);
+    assert_eq!(world.node.entries().count(), 0);
+}
