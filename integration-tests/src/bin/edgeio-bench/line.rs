@@ -102,7 +102,7 @@ impl Line {
                 &address(cluster_port),
                 "--data-dir",
                 &data("worker"),
-                "--allow-process",
+                "--native",
             ],
             &[],
             dir,
