@@ -1,3 +1,4 @@
 //! Test bed over real processes, stories, simulation and benches.
 
 pub mod sim;
+pub mod testbed;

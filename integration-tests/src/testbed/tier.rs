@@ -1,0 +1,251 @@
+//! A root or a cluster as its users meet it: typed calls that survive a restart, and the looks that stories take.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use edgeio_client::{Options, Repeat, connect, retry};
+use edgeio_proto::{
+    api::v1::{
+        Application, ApplicationSpec, ApplyRequest, DeleteRequest, GetRequest, Instance,
+        InstancePhase, ListInstancesRequest, Reachability, ScaleRequest,
+        application_service_client::ApplicationServiceClient,
+    },
+    cluster::v1::{self as cluster, Worker, worker_service_client::WorkerServiceClient},
+    root::v1::{self as root, Cluster, cluster_service_client::ClusterServiceClient},
+};
+use tonic::{Code, Status, transport::Channel};
+use uuid::Uuid;
+
+use super::{eventually, ports::loopback};
+
+/// How long a call is repeated while its server is away.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Clients of one tier.
+#[derive(Debug, Clone)]
+pub struct Tier {
+    channel: Channel,
+    address: String,
+}
+
+impl Tier {
+    pub(super) fn on(port: u16) -> Result<Self> {
+        let address = loopback(port).to_string();
+        let target = address.parse().context("the tier's address")?;
+        let channel = connect(&target, &Options::default()).context("prepare a channel")?;
+        Ok(Self { channel, address })
+    }
+
+    /// `HOST:PORT`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The API of applications, for calls that need more than what follows.
+    #[must_use]
+    pub fn applications(&self) -> ApplicationServiceClient<Channel> {
+        ApplicationServiceClient::new(self.channel.clone())
+    }
+
+    /// The API of clusters, which a root has.
+    #[must_use]
+    pub fn clusters(&self) -> ClusterServiceClient<Channel> {
+        ClusterServiceClient::new(self.channel.clone())
+    }
+
+    /// The API of workers, which a cluster has.
+    #[must_use]
+    pub fn workers(&self) -> WorkerServiceClient<Channel> {
+        WorkerServiceClient::new(self.channel.clone())
+    }
+
+    /// Applies an application.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn apply(&self, spec: &ApplicationSpec) -> Result<Application> {
+        let request = ApplyRequest {
+            application: Some(spec.clone()),
+            request_id: Uuid::new_v4().to_string(),
+            ..ApplyRequest::default()
+        };
+        let answer = retry(Repeat::RequestId, PATIENCE, || {
+            let (mut api, request) = (self.applications(), request.clone());
+            async move { api.apply(request).await }
+        });
+        let answer = answer.await.with_context(|| format!("apply {}", spec.name));
+        answer?.into_inner().application.context("no application")
+    }
+
+    /// Sets the number of replicas.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn scale(&self, app: &str, service: &str, replicas: u32) -> Result<()> {
+        let request = ScaleRequest {
+            name: app.to_owned(),
+            service: service.to_owned(),
+            replicas,
+            request_id: Uuid::new_v4().to_string(),
+            ..ScaleRequest::default()
+        };
+        let answer = retry(Repeat::RequestId, PATIENCE, || {
+            let (mut api, request) = (self.applications(), request.clone());
+            async move { api.scale(request).await }
+        });
+        answer.await.with_context(|| format!("scale {app}"))?;
+        Ok(())
+    }
+
+    /// Deletes an application.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn delete(&self, app: &str) -> Result<Application> {
+        let request = DeleteRequest {
+            name: app.to_owned(),
+            request_id: Uuid::new_v4().to_string(),
+            ..DeleteRequest::default()
+        };
+        let answer = retry(Repeat::RequestId, PATIENCE, || {
+            let (mut api, request) = (self.applications(), request.clone());
+            async move { api.delete(request).await }
+        });
+        let answer = answer.await.with_context(|| format!("delete {app}"));
+        answer?.into_inner().application.context("no application")
+    }
+
+    /// An application; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// The tier does not answer.
+    pub async fn get(&self, app: &str) -> Result<Option<Application>> {
+        let name = app.to_owned();
+        let answer = self
+            .read(async |tier: Tier| {
+                let request = GetRequest {
+                    name: name.clone(),
+                    ..GetRequest::default()
+                };
+                tier.applications().get(request).await
+            })
+            .await;
+        match answer {
+            Ok(found) => Ok(found.into_inner().application),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status).context("get an application"),
+        }
+    }
+
+    /// Every instance of an application, or of all when the name is empty.
+    ///
+    /// # Errors
+    /// The tier does not answer.
+    pub async fn instances(&self, app: &str) -> Result<Vec<Instance>> {
+        let request = ListInstancesRequest {
+            application: app.to_owned(),
+            page_size: 1000,
+            ..ListInstancesRequest::default()
+        };
+        let answer = self
+            .read(async |tier: Tier| tier.applications().list_instances(request.clone()).await)
+            .await;
+        Ok(answer.context("list instances")?.into_inner().instances)
+    }
+
+    /// Every cluster of a root.
+    ///
+    /// # Errors
+    /// The root does not answer.
+    pub async fn list_clusters(&self) -> Result<Vec<Cluster>> {
+        let answer = self
+            .read(async |tier: Tier| tier.clusters().list(root::ListRequest::default()).await)
+            .await;
+        Ok(answer.context("list clusters")?.into_inner().clusters)
+    }
+
+    /// Every worker of a cluster.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub async fn list_workers(&self) -> Result<Vec<Worker>> {
+        let answer = self
+            .read(async |tier: Tier| tier.workers().list(cluster::ListRequest::default()).await)
+            .await;
+        Ok(answer.context("list workers")?.into_inner().workers)
+    }
+
+    /// Waits until exactly `replicas` of a service run, fresh and wanted, and nothing else is listed of it.
+    ///
+    /// # Errors
+    /// They never do.
+    pub async fn running(&self, app: &str, service: &str, replicas: usize) -> Result<Running> {
+        eventually(&format!("{replicas} of {app}/{service} run"), async || {
+            let all = self.instances(app).await?;
+            let of: Vec<Instance> = all.into_iter().filter(|i| i.service == service).collect();
+            let good = |i: &Instance| {
+                i.phase() == InstancePhase::Running
+                    && i.reachability() == Reachability::Reachable
+                    && !i.retiring
+            };
+            ensure!(
+                of.len() == replicas && of.iter().all(good),
+                "{}",
+                sketch(&of)
+            );
+            Ok(of.into_iter().map(|i| (i.id.clone(), i)).collect())
+        })
+        .await
+    }
+
+    /// Waits until an application and everything of it is gone.
+    ///
+    /// # Errors
+    /// It never is.
+    pub async fn gone(&self, app: &str) -> Result<()> {
+        eventually(&format!("{app} is gone"), async || {
+            if let Some(there) = self.get(app).await? {
+                bail!("{:?}", there.status);
+            }
+            let left = self.instances(app).await?;
+            ensure!(left.is_empty(), "{}", sketch(&left));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn read<T>(&self, call: impl AsyncFn(Tier) -> Result<T, Status>) -> Result<T, Status> {
+        retry(Repeat::Read, PATIENCE, || call(self.clone())).await
+    }
+}
+
+/// Running instances by their id.
+pub type Running = BTreeMap<String, Instance>;
+
+/// Instances as a person would note them: one line each.
+#[must_use]
+pub fn sketch(instances: &[Instance]) -> String {
+    if instances.is_empty() {
+        return "no instances".to_owned();
+    }
+    let line = |i: &Instance| {
+        format!(
+            "\n  {}/{} {} on {}/{}: {} {} {} restarts={} retiring={} reason={:?} message={:?} {:?}",
+            i.service,
+            i.ordinal,
+            i.id,
+            i.cluster,
+            i.worker,
+            i.phase().as_str_name(),
+            i.reachability().as_str_name(),
+            i.handle,
+            i.restarts,
+            i.retiring,
+            i.reason,
+            i.message,
+            i.candidates,
+        )
+    };
+    instances.iter().map(line).collect()
+}

@@ -1,0 +1,18 @@
+//! The stories that must be seen on real processes: root, cluster, bridge, workers, nats-server and Docker.
+//!
+//! One module a subject; each test sets up its own bed, so they may run side by side. What a story did not expect in a log, or
+//! finds left behind at its end, fails it: see `testbed`.
+
+mod absent;
+mod bridges;
+mod database;
+mod grpcurl;
+mod kill;
+mod listening;
+mod placement;
+mod pull;
+mod refusals;
+mod restart;
+mod scale;
+mod seen;
+mod stop;
