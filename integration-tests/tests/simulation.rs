@@ -38,6 +38,23 @@ fn hostile_schedules_keep_the_invariants() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Seeds that once found something, with what it was.
+const FOUND: [(u64, &str); 2] = [
+    (
+        1635,
+        "a capacity that was lost on its way was never told again",
+    ),
+    (1771, "the same, before the workers had reported"),
+];
+
+#[test]
+fn seeds_that_found_something_hold() {
+    for (seed, what) in FOUND {
+        sim::run(seed, Profile::Hostile, None)
+            .unwrap_or_else(|violation| panic!("{what}: {violation}"));
+    }
+}
+
 #[test]
 fn fault_free_schedules_converge() {
     for seed in 0..20 {

@@ -194,4 +194,56 @@ impl World {
             + odd(cluster_slots.len());
         (runs, others)
     }
+
+    /// Both databases and what the machines run, for whoever reads a violation.
+    pub(super) fn dump(&self) -> String {
+        let tier = |name: &str, store: &edgeio_store::memory::MemoryStore| {
+            let found = block_on(async {
+                let tx = store.read().await.ok()?;
+                let slots = tx.slots(&SlotFilter::default()).await.ok()?;
+                let assignments = tx.assignments(&AssignmentFilter::default()).await.ok()?;
+                Some((slots, assignments, tx.children().await.ok()?))
+            });
+            let (slots, assignments, children) = found.unwrap_or_default();
+            let slot = |s: &edgeio_domain::records::Slot| {
+                format!(
+                    "{name} slot {} {:?} refusals {:?} pending {:?} upstream {:?}",
+                    s.id, s.desired, s.refusals, s.pending, s.upstream
+                )
+            };
+            let assignment = |a: &edgeio_domain::records::Assignment| {
+                format!(
+                    "{name} assignment {} slot {} {:?} generation {} ordered at {} seen {:?}",
+                    a.id, a.slot, a.desired, a.generation, a.order_revision, a.observed.phase
+                )
+            };
+            let child = |c: &edgeio_domain::child::Child| {
+                format!(
+                    "{name} child {} {:?} session {} capacity {:?}",
+                    c.id, c.state, c.session_epoch, c.capacity
+                )
+            };
+            let lines = slots
+                .iter()
+                .map(slot)
+                .chain(assignments.iter().map(assignment))
+                .chain(children.iter().map(child));
+            lines.collect::<Vec<String>>().join("\n")
+        };
+        let machine = |m: &super::machine::Machine| {
+            let held = m.node.as_ref().map(|node| {
+                node.entries()
+                    .map(|e| (e.order.id, e.order.desired, e.status.phase))
+                    .collect::<Vec<_>>()
+            });
+            format!("{} jobs {:?} holds {held:?}", m.name, m.jobs)
+        };
+        let machines: Vec<String> = self.workers.iter().map(machine).collect();
+        format!(
+            "{}\n{}\n{}",
+            tier("root", &self.root.store),
+            tier("cluster", &self.cluster.store),
+            machines.join("\n")
+        )
+    }
 }

@@ -170,7 +170,7 @@ impl World {
             invariant,
             at_ms: self.queue.now.0,
             what,
-            tail: tail.join("\n"),
+            tail: format!("{}\n{}", tail.join("\n"), self.dump()),
         }
     }
 

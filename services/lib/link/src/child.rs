@@ -395,8 +395,9 @@ impl Child {
         } else {
             self.reports.untold(states()).collect()
         };
-        let capacity =
-            (self.capacity_told != Some(view.capacity.0)).then(|| view.capacity.1.clone());
+        // It has no digest. If the report that carried it is lost, the gap makes the parent ask for a full one.
+        let news = full || self.capacity_told != Some(view.capacity.0);
+        let capacity = news.then(|| view.capacity.1.clone());
         let hurry = std::mem::take(&mut self.hurry);
         let beat = now.since(self.told_at) >= self.interval;
         if !(full
