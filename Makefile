@@ -7,7 +7,7 @@ DEMO_KEEP ?= 1
 # Each binary by its own build: built together, features of one would reach the others.
 BINARIES := edgeio-root edgeio-cluster edgeio-bridge edgeio-worker edgeio-cli
 
-.PHONY: help demo test bench build fmt lint contract clean-tools
+.PHONY: help demo tools test bench build fmt lint contract clean-tools
 
 help: ## Tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ help: ## Tell what there is
 demo: ## Run root, cluster, bridge and worker here and deploy an example (DEMO_KEEP=0: tear down, exit)
 	@$(TOOLS)/get-tools demo
 	@DEMO_KEEP=$(DEMO_KEEP) $(TOOLS)/demo
+
+tools: ## Get nats-server and grpcurl into .tools/bin
+	@$(TOOLS)/get-tools demo
 
 test: ## Check everything: format, lints, contract, dependencies, docs, tests on real parts
 	@$(TOOLS)/run-tests

@@ -31,7 +31,12 @@ pub fn main(cli: Cli) -> ExitCode {
 }
 
 fn run(cli: Cli, out: output::Out) -> Result<(), CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let mut builder = if cli.command.is_busy() {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = builder
         .enable_all()
         .build()
         .map_err(|source| CliError::Failed(format!("start the program's runtime: {source}")))?;

@@ -32,6 +32,17 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Command {
+    /// Whether it runs servers and jobs, and not only a few calls.
+    pub(crate) fn is_busy(&self) -> bool {
+        match self {
+            #[cfg(feature = "dev")]
+            Self::Dev(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -49,6 +60,9 @@ pub enum Command {
     Forget(forget::Args),
     /// Print changes as they happen.
     Watch(watch::Args),
+    /// Run everything on this machine, for trying out and developing.
+    #[cfg(feature = "dev")]
+    Dev(crate::commands::dev::Args),
     /// Print the version.
     Version(version::Args),
     /// Print a completion script for a shell.

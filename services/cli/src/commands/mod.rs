@@ -4,6 +4,8 @@ pub(crate) mod apply;
 pub(crate) mod completion;
 pub(crate) mod delete;
 pub(crate) mod describe;
+#[cfg(feature = "dev")]
+pub(crate) mod dev;
 pub(crate) mod forget;
 pub(crate) mod get;
 pub(crate) mod scale;
@@ -47,6 +49,8 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), CliError> {
         Command::Delete(args) => delete::run(args, &context).await,
         Command::Forget(args) => forget::run(args, &context).await,
         Command::Watch(args) => watch::run(args, &context).await,
+        #[cfg(feature = "dev")]
+        Command::Dev(args) => dev::run(args, &context).await,
         Command::Version(args) => version::run(args, &context),
         Command::Completion(args) => completion::run(args, &context),
     }

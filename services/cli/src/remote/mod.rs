@@ -16,8 +16,9 @@ use edgeio_proto::api::v1::{
 };
 use futures::{StreamExt, stream::BoxStream};
 use tonic::{Response, Status, transport::Channel};
+use tonic_types::StatusExt;
 
-use crate::error::CliError;
+use crate::{error::CliError, output::text::count};
 
 /// How long a call is repeated while the server cannot answer: a server that restarts is back within a few seconds, and a
 /// person wants to be told soon after.
@@ -115,7 +116,15 @@ impl Remote {
 
     /// Says what a status means and what to do about it.
     pub(crate) fn explain(&self, attempt: &str, status: &Status) -> CliError {
-        let said = explain_status(status).join("\n");
+        let mut lines = explain_status(status);
+        let faults = status
+            .get_details_bad_request()
+            .map_or(0, |bad| bad.field_violations.len());
+        if let (Some(headline), true) = (lines.first_mut(), faults > 0) {
+            // The fields follow one by one; the server's own headline only tells the first of them.
+            *headline = format!("the server refused {}", count(faults, "value"));
+        }
+        let said = lines.join("\n");
         match Failure::of(status) {
             Failure::Usage => CliError::Invalid(format!("{attempt}: {said}")),
             Failure::Unreachable => unreachable(&self.server, &format!("{attempt}: {said}")),
