@@ -1,4 +1,5 @@
-//! The machine's clocks.
+//! The machine's clocks: the only place of the agent where time is read. Waits are measured on the boot clock, which goes on
+//! while the machine sleeps and never jumps; what is recorded is of the wall clock, which may.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use edgeio_bridge::bus::BusEvents;
+use edgeio_client::{Backoff, BackoffPolicy};
 use edgeio_domain::ids::{AssignmentId, AttachId};
 use edgeio_proto::link::v1::{ChildMessage, ParentMessage, Telemetry, child_message};
 use futures::StreamExt as _;
@@ -38,6 +39,8 @@ use crate::{
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// Hints and progress that wait. A runtime that hints faster is held back, and says so itself when hints are lost.
 const NEWS: usize = 256;
+/// How long the broker may be away before the cluster is asked whether it has moved. A restart takes seconds.
+const BROKER_AWAY: Duration = Duration::from_secs(60);
 /// How long a parent that speaks no common version is left alone: somebody must upgrade something.
 const INCOMPATIBLE: Duration = Duration::from_secs(60);
 
@@ -61,6 +64,8 @@ pub(super) enum Done {
     Sampled(Meter, Telemetry),
     AttachAgain,
     RegisterAgain,
+    /// The broker has been away for long: it may have moved.
+    AskForBroker,
 }
 
 /// What a task is about, to answer for it should it panic.
@@ -88,6 +93,8 @@ pub(super) struct Driver {
     pub(super) service: JoinSet<()>,
     pub(super) connected: bool,
     registering: bool,
+    /// A time is set to ask where the broker is.
+    asking: bool,
     surveying: bool,
     pub(super) publisher: Option<AbortHandle>,
     /// `None` while a sample is taken.
@@ -124,6 +131,7 @@ impl Driver {
             service: JoinSet::new(),
             connected: false,
             registering: false,
+            asking: false,
             surveying: false,
             publisher: None,
             meter: Some(Meter::default()),
@@ -292,6 +300,20 @@ impl Driver {
         }
     }
 
+    /// Asks the cluster where the broker is, if it stays away. Spread over minutes, since every worker of a cluster does so.
+    pub(super) fn ask_for_broker_later(&mut self) {
+        if std::mem::replace(&mut self.asking, true) {
+            return;
+        }
+        let spread = BackoffPolicy {
+            base: BROKER_AWAY,
+            cap: BROKER_AWAY,
+            healthy: BROKER_AWAY,
+        };
+        let jitter = Backoff::new(spread).pause(Duration::ZERO);
+        self.later(BROKER_AWAY + jitter, Done::AskForBroker);
+    }
+
     pub(super) fn attach(&mut self) {
         if self.connected {
             self.node.connect(AttachId(Uuid::now_v7()), now());
@@ -357,6 +379,12 @@ impl Driver {
             }
             Done::AttachAgain => self.attach(),
             Done::RegisterAgain => self.register(),
+            Done::AskForBroker => {
+                self.asking = false;
+                if !self.connected {
+                    self.register();
+                }
+            }
         }
         Ok(None)
     }
@@ -385,6 +413,8 @@ impl Driver {
         self.set_samples();
         if moved {
             self.dial().await;
+        } else if !self.connected {
+            self.ask_for_broker_later();
         } else if !self.node.is_attached() {
             self.attach();
         }
