@@ -118,10 +118,13 @@ impl Observed {
                 return Verdict::Failed("it is being deleted".to_owned());
             }
             ApplicationPhase::Ready => {
-                let complete = status
+                // Counts and instances come in messages of their own: both must have said it.
+                let counted = status
                     .services
                     .iter()
                     .all(|s| s.running + s.completed >= s.replicas);
+                let wanted: u32 = status.services.iter().map(|s| s.replicas).sum();
+                let complete = counted && self.settled() >= wanted as usize;
                 if complete {
                     return Verdict::Ready;
                 }
@@ -141,6 +144,13 @@ impl Observed {
         }
     }
 
+    /// How many replicas run or have completed.
+    fn settled(&self) -> usize {
+        let done = [InstancePhase::Running, InstancePhase::Completed];
+        let settled = |i: &&Instance| !i.retiring && done.contains(&i.phase());
+        self.instances.values().filter(settled).count()
+    }
+
     /// What is not as it should be, one line each, for someone whose patience ended.
     pub(crate) fn unfinished(&self) -> String {
         let running = InstancePhase::Running;
@@ -156,7 +166,9 @@ impl Observed {
 
     /// One row an instance.
     pub(crate) fn rows(&self) -> Vec<Row> {
-        self.instances().into_iter().map(row).collect()
+        let all = self.instances();
+        let twice = |i: &Instance| all.iter().filter(|other| name(other) == name(i)).count() > 1;
+        all.iter().map(|i| row(i, i.retiring && twice(i))).collect()
     }
 }
 
@@ -207,7 +219,8 @@ pub(crate) fn place(instance: &Instance) -> String {
     }
 }
 
-fn row(instance: &Instance) -> Row {
+/// `ending` marks the one of two that ends beside its successor.
+fn row(instance: &Instance, ending: bool) -> Row {
     let mut stage = format!("{:<9}", instance_phase(instance.phase));
     let place = place(instance);
     if !place.is_empty() {
@@ -231,10 +244,11 @@ fn row(instance: &Instance) -> Row {
     } else {
         String::new()
     };
-    let short = instance.id.rsplit('-').next().unwrap_or_default();
-    let key = match instance.retiring {
-        true => format!("{} ({short})", name(instance)),
-        false => name(instance),
+    let key = if ending {
+        let end_of_id = instance.id.rsplit('-').next().unwrap_or_default();
+        format!("{} ({end_of_id})", name(instance))
+    } else {
+        name(instance)
     };
     Row {
         key,
@@ -314,6 +328,13 @@ mod tests {
         );
         seen.take(bookmark());
         assert_eq!(
+            seen.verdict(3, &none),
+            Verdict::Waiting,
+            "the instances lag behind the counts"
+        );
+        seen.take(instance("s", "a", InstancePhase::Running, false));
+        seen.take(instance("t", "b", InstancePhase::Completed, false));
+        assert_eq!(
             seen.verdict(4, &none),
             Verdict::Waiting,
             "an older version is ready"
@@ -323,7 +344,7 @@ mod tests {
         assert_eq!(
             seen.verdict(4, &none),
             Verdict::Waiting,
-            "the phase lags behind the counts"
+            "the counts lag behind the phase"
         );
         seen.take(application(4, ApplicationPhase::Deleting, 1));
         assert!(matches!(seen.verdict(4, &none), Verdict::Failed(_)));

@@ -446,6 +446,7 @@ async fn on_a_terminal_progress_is_redrawn_in_place() {
             told(Change::Instance(instance(0, "a", InstancePhase::Running))),
             told(Change::Instance(instance(1, "b", InstancePhase::Preparing))),
             told(Change::Bookmark(Bookmark {})),
+            told(Change::Instance(instance(1, "b", InstancePhase::Running))),
             told(Change::Application(application(ApplicationPhase::Ready, 2))),
         ],
         ..canned()
