@@ -1,0 +1,207 @@
+//! The child's half of the link: a cluster towards its root, a worker towards its cluster.
+//!
+//! It opens a session with Hello until a Welcome answers, judges what the parent sends against what the child holds, and
+//! tells states until they are recorded. The caller persists each [`Acceptance`] before it acts on it and then calls
+//! [`Child::accepted`]. Messages of another session are dropped: a cloned identity acts on nothing.
+
+mod receive;
+mod tell;
+
+use std::time::Duration;
+
+use edgeio_domain::{
+    child::Accepted,
+    digest::Digest16,
+    ids::{AssignmentId, AttachId, ChildId},
+    time::Time,
+};
+use edgeio_proto::link::v1;
+
+use crate::{
+    chunk::Assembly,
+    holdings::Acceptance,
+    reports::{Reports, StateVersion},
+};
+use tell::gone_report;
+
+/// How long to wait for an answer to Hello before it is sent again. A round trip over a bad line is under a second.
+const HELLO_AGAIN: Duration = Duration::from_secs(2);
+/// How long a report may be unanswered before its states are told again.
+const REPORT_AGAIN: Duration = Duration::from_secs(5);
+/// Heartbeat until the parent names its interval.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
+/// Heartbeats without any word from the parent after which the session is opened anew.
+const SILENT_INTERVALS: u32 = 3;
+
+/// Who the child is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its id.
+    pub id: ChildId,
+    /// Version of its software.
+    pub version: String,
+    /// Boot id of its machine.
+    pub boot_id: String,
+}
+
+/// What the caller shall do.
+#[derive(Debug)]
+pub enum Step {
+    /// Persist this as a whole, act on it, and call [`Child::accepted`].
+    Accept(Acceptance),
+    /// More of what was told is recorded now: see [`Child::is_recorded`].
+    Recorded,
+    /// The parent does not know this child: register again.
+    Register(String),
+    /// The parent and this child have no version of the protocol in common.
+    Incompatible(String),
+}
+
+/// The child's states, as the caller holds them.
+pub struct View<'a> {
+    /// Every assignment that it holds, with the version of its state.
+    pub states: &'a [(AssignmentId, StateVersion)],
+    /// Digest of what it holds.
+    pub assignments: Digest16,
+    /// Digest of its states.
+    pub digest: Digest16,
+    /// Renders one state.
+    pub render: &'a dyn Fn(AssignmentId) -> Option<v1::InstanceReport>,
+    /// What it offers, with a number that rises when that changes.
+    pub capacity: (u64, &'a v1::Capacity),
+}
+
+#[derive(Debug)]
+enum Session {
+    /// Nothing to talk to.
+    Down,
+    /// Hello is sent, or due at `again`.
+    Opening { again: Time },
+    /// Open.
+    Open { epoch: u64 },
+}
+
+/// What names a chunked message: where a delta begins, whether it is a snapshot, where it leads, how many parts it has.
+type Key = (u64, bool, Accepted, u32);
+/// What one part carries.
+type Part = (Vec<v1::Assignment>, Vec<v1::Spec>);
+
+/// The child's half.
+#[derive(Debug)]
+pub struct Child {
+    identity: Identity,
+    attach: AttachId,
+    session: Session,
+    accepted: Option<Accepted>,
+    reports: Reports,
+    /// What is not held and has to be told once: refused, or stopped before.
+    gone: Vec<v1::InstanceReport>,
+    assembly: Assembly<Key, Part>,
+    interval: Duration,
+    capacity_told: Option<u64>,
+    full: bool,
+    hurry: bool,
+    told_at: Time,
+    unanswered_since: Option<Time>,
+    heard_at: Time,
+}
+
+impl Child {
+    /// A child that has accepted that much before.
+    #[must_use]
+    pub fn new(identity: Identity, accepted: Option<Accepted>) -> Self {
+        Self {
+            identity,
+            attach: AttachId::default(),
+            session: Session::Down,
+            accepted,
+            reports: Reports::default(),
+            gone: Vec::new(),
+            assembly: Assembly::default(),
+            interval: DEFAULT_INTERVAL,
+            capacity_told: None,
+            full: false,
+            hurry: false,
+            told_at: Time(0),
+            unanswered_since: None,
+            heard_at: Time(0),
+        }
+    }
+
+    /// The transport is up, or the session must be opened anew: begins an attempt under a new id.
+    pub fn connect(&mut self, attach: AttachId, now: Time) {
+        self.attach = attach;
+        self.session = Session::Opening { again: now };
+        self.reports = Reports::default();
+        self.capacity_told = None;
+        self.unanswered_since = None;
+        self.heard_at = now;
+    }
+
+    /// The transport is down.
+    pub fn disconnect(&mut self) {
+        self.session = Session::Down;
+    }
+
+    /// The point up to which assignments are accepted.
+    #[must_use]
+    pub fn accepted_point(&self) -> Option<Accepted> {
+        self.accepted
+    }
+
+    /// Whether a session is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.session, Session::Open { .. })
+    }
+
+    /// An [`Acceptance`] is persisted.
+    pub fn accepted(&mut self, acceptance: &Acceptance) {
+        self.accepted = Some(acceptance.accepted);
+        let refused = acceptance
+            .refuse
+            .iter()
+            .map(|(assignment, reason)| (assignment, Some(*reason)));
+        let gone = acceptance.gone.iter().map(|assignment| (assignment, None));
+        self.gone.extend(
+            refused
+                .chain(gone)
+                .map(|(assignment, reason)| gone_report(assignment, reason)),
+        );
+        self.hurry = true;
+    }
+
+    /// Whether the parent has recorded this version of a state in this session.
+    #[must_use]
+    pub fn is_recorded(&self, id: AssignmentId, version: StateVersion) -> bool {
+        self.reports.is_recorded(id, version)
+    }
+
+    /// The assignment is not held any more.
+    pub fn forget(&mut self, id: AssignmentId) {
+        self.reports.forget(id);
+    }
+
+    /// When [`Child::poll`] has something to do at the latest; `None` while the transport is down.
+    #[must_use]
+    pub fn due(&self, now: Time) -> Option<Time> {
+        match self.session {
+            Session::Down => None,
+            Session::Opening { again } => Some(again),
+            Session::Open { .. } if self.hurry => Some(now),
+            Session::Open { .. } => {
+                let beat = self.told_at + self.interval;
+                Some(
+                    self.unanswered_since
+                        .map_or(beat, |since| beat.min(since + REPORT_AGAIN)),
+                )
+            }
+        }
+    }
+
+    /// Whether the parent has been silent for so long that the session must be opened anew under a new attempt.
+    #[must_use]
+    pub fn is_silent(&self, now: Time) -> bool {
+        self.is_open() && now.since(self.heard_at) >= self.interval * SILENT_INTERVALS
+    }
+}

@@ -1,0 +1,168 @@
+//! What the parent says: opening the session, collecting snapshots and deltas, acknowledgements.
+
+use std::time::Duration;
+
+use edgeio_domain::{
+    child::Accepted,
+    ids::AttachId,
+    plant::{self, Plant},
+    time::Time,
+};
+use edgeio_proto::link::v1::{self, parent_message};
+
+use super::{Child, DEFAULT_INTERVAL, Part, Session, Step};
+use crate::{
+    PROTOCOL, convert,
+    holdings::{Acceptance, Holdings},
+    reports::Reports,
+};
+
+impl Child {
+    /// Takes a message of the parent.
+    pub fn receive(
+        &mut self,
+        message: v1::ParentMessage,
+        held: &dyn Holdings,
+        now: Time,
+    ) -> Vec<Step> {
+        if plant::on(Plant::DeafChild) {
+            return Vec::new();
+        }
+        let epoch = message.session_epoch;
+        let Some(body) = message.message else {
+            return Vec::new();
+        };
+        match body {
+            parent_message::Message::Welcome(welcome) => self.welcome(epoch, &welcome, now),
+            parent_message::Message::Refusal(refusal) => self.refused(epoch, &refusal, now),
+            _ if !self.is_session(epoch) => Vec::new(),
+            parent_message::Message::Snapshot(s) => {
+                self.heard_at = now;
+                let to = (s.lineage.as_str(), s.issuer_epoch, s.revision);
+                self.collect(true, 0, to, (s.chunk, s.chunks), (s.entries, s.specs), held)
+            }
+            parent_message::Message::Delta(d) => {
+                self.heard_at = now;
+                if !self.continues(&d) {
+                    self.hurry = true;
+                    return Vec::new();
+                }
+                let to = (d.lineage.as_str(), d.issuer_epoch, d.to_revision);
+                self.collect(
+                    false,
+                    d.from_revision,
+                    to,
+                    (d.chunk, d.chunks),
+                    (d.entries, d.specs),
+                    held,
+                )
+            }
+            parent_message::Message::Ack(ack) => {
+                self.heard_at = now;
+                self.unanswered_since = None;
+                self.reports.acknowledge(ack.recorded_seq);
+                vec![Step::Recorded]
+            }
+            parent_message::Message::ReportRequest(request) => {
+                self.heard_at = now;
+                self.full |= request.full;
+                self.hurry = true;
+                Vec::new()
+            }
+        }
+    }
+
+    fn is_session(&self, epoch: u64) -> bool {
+        matches!(self.session, Session::Open { epoch: own } if own == epoch)
+    }
+
+    fn welcome(&mut self, epoch: u64, welcome: &v1::Welcome, now: Time) -> Vec<Step> {
+        let mine = convert::id::<AttachId>("attach_id", &welcome.attach_id) == Ok(self.attach);
+        if !mine || !matches!(self.session, Session::Opening { .. }) {
+            return Vec::new();
+        }
+        if welcome.protocol != PROTOCOL {
+            let text = format!(
+                "the parent picked protocol {}, this is {PROTOCOL}",
+                welcome.protocol
+            );
+            return vec![Step::Incompatible(text)];
+        }
+        self.session = Session::Open { epoch };
+        self.interval = match welcome.report_interval_ms {
+            0 => DEFAULT_INTERVAL,
+            ms => Duration::from_millis(u64::from(ms)),
+        };
+        self.heard_at = now;
+        self.full = true;
+        self.hurry = true;
+        Vec::new()
+    }
+
+    fn refused(&mut self, epoch: u64, refusal: &v1::Refusal, now: Time) -> Vec<Step> {
+        let opening = matches!(self.session, Session::Opening { .. });
+        if !opening && !self.is_session(epoch) {
+            return Vec::new();
+        }
+        match refusal.reason() {
+            v1::RefusalReason::UnknownChild => vec![Step::Register(refusal.message.clone())],
+            v1::RefusalReason::Protocol => vec![Step::Incompatible(refusal.message.clone())],
+            v1::RefusalReason::StaleSession | v1::RefusalReason::Unspecified => {
+                if !opening {
+                    self.session = Session::Opening { again: now };
+                    self.reports = Reports::default();
+                    self.capacity_told = None;
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Whether a delta begins at or before what is accepted, in the same database.
+    fn continues(&self, delta: &v1::Delta) -> bool {
+        self.accepted.is_some_and(|point| {
+            delta.lineage == point.lineage.to_string()
+                && delta.issuer_epoch == point.issuer_epoch
+                && delta.from_revision <= point.revision
+                && delta.to_revision > point.revision
+        })
+    }
+
+    fn collect(
+        &mut self,
+        snapshot: bool,
+        from: u64,
+        (lineage, issuer_epoch, revision): (&str, u64, u64),
+        (chunk, chunks): (u32, u32),
+        part: Part,
+        held: &dyn Holdings,
+    ) -> Vec<Step> {
+        let Ok(lineage) = convert::id("lineage", lineage) else {
+            return Vec::new();
+        };
+        let point = Accepted {
+            lineage,
+            issuer_epoch,
+            revision,
+        };
+        let older = self.accepted.is_some_and(|have| {
+            have.lineage == lineage && (issuer_epoch, revision) < (have.issuer_epoch, have.revision)
+        });
+        if older {
+            self.hurry = true;
+            return Vec::new();
+        }
+        let key = (from, snapshot, point, chunks);
+        let Some(parts) = self.assembly.add(key, chunk, chunks, part) else {
+            return Vec::new();
+        };
+        let (mut entries, mut specs) = (Vec::new(), Vec::new());
+        for (some, more) in parts {
+            entries.extend(some);
+            specs.extend(more);
+        }
+        vec![Step::Accept(Acceptance::judge(
+            point, snapshot, entries, specs, held,
+        ))]
+    }
+}

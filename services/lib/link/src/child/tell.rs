@@ -1,0 +1,132 @@
+//! What the child says: Hello until it is answered, then reports.
+
+use edgeio_domain::{ids::AssignmentId, node::RejectionReason, time::Time};
+use edgeio_proto::link::v1::{self, child_message};
+
+use super::{Child, HELLO_AGAIN, REPORT_AGAIN, Session, View};
+use crate::{PROTOCOL, chunk, convert, reports::StateVersion};
+
+impl Child {
+    /// What to send now.
+    pub fn poll(&mut self, view: &View<'_>, now: Time) -> Vec<v1::ChildMessage> {
+        match self.session {
+            Session::Down => Vec::new(),
+            Session::Opening { again } if now < again => Vec::new(),
+            Session::Opening { .. } => {
+                self.session = Session::Opening {
+                    again: now + HELLO_AGAIN,
+                };
+                vec![self.hello(view)]
+            }
+            Session::Open { epoch } => self.report(epoch, view, now),
+        }
+    }
+
+    fn hello(&self, view: &View<'_>) -> v1::ChildMessage {
+        wrap(child_message::Message::Hello(v1::Hello {
+            protocol_min: PROTOCOL,
+            protocol_max: PROTOCOL,
+            features: Vec::new(),
+            child_id: self.identity.id.to_string(),
+            attach_id: self.attach.to_string(),
+            boot_id: self.identity.boot_id.clone(),
+            accepted: self.accepted.as_ref().map(convert::accepted_to_wire),
+            version: self.identity.version.clone(),
+            capacity: Some(view.capacity.1.clone()),
+        }))
+    }
+
+    fn report(&mut self, epoch: u64, view: &View<'_>, now: Time) -> Vec<v1::ChildMessage> {
+        let states = || view.states.iter().copied();
+        let full = std::mem::take(&mut self.full);
+        let again = self
+            .unanswered_since
+            .is_some_and(|since| now.since(since) >= REPORT_AGAIN);
+        let tell: Vec<(AssignmentId, StateVersion)> = if full {
+            states().collect()
+        } else if again {
+            self.reports.unrecorded(states()).collect()
+        } else {
+            self.reports.untold(states()).collect()
+        };
+        let capacity =
+            (self.capacity_told != Some(view.capacity.0)).then(|| view.capacity.1.clone());
+        let hurry = std::mem::take(&mut self.hurry);
+        let beat = now.since(self.told_at) >= self.interval;
+        if !(full
+            || hurry
+            || beat
+            || !tell.is_empty()
+            || capacity.is_some()
+            || !self.gone.is_empty())
+        {
+            if again {
+                // A heartbeat went unanswered and there is nothing to repeat: the next one will tell.
+                self.unanswered_since = Some(now);
+            }
+            return Vec::new();
+        }
+        self.capacity_told = Some(view.capacity.0);
+        self.told_at = now;
+        if self.unanswered_since.is_none() || again {
+            self.unanswered_since = Some(now);
+        }
+        let mut entries: Vec<v1::InstanceReport> = tell
+            .iter()
+            .filter_map(|(id, _)| (view.render)(*id))
+            .collect();
+        entries.append(&mut self.gone);
+        let parts = chunk::split(entries);
+        let last = parts.len() - 1;
+        let mut out = Vec::with_capacity(parts.len());
+        let mut versions = tell.into_iter();
+        for (index, entries) in parts.into_iter().enumerate() {
+            // What is gone has no version; it comes last and takes none.
+            let told: Vec<_> = versions.by_ref().take(entries.len()).collect();
+            let seq = self.reports.send(told);
+            let whole = index == last;
+            out.push(wrap(child_message::Message::Report(v1::Report {
+                session_epoch: epoch,
+                seq,
+                applied: self.accepted.as_ref().map(convert::accepted_to_wire),
+                assignments_digest: if whole {
+                    view.assignments.to_vec()
+                } else {
+                    Vec::new()
+                },
+                states_digest: if whole {
+                    view.digest.to_vec()
+                } else {
+                    Vec::new()
+                },
+                entries,
+                full,
+                chunk: u32::try_from(index).unwrap_or(u32::MAX),
+                chunks: u32::try_from(last + 1).unwrap_or(u32::MAX),
+                capacity: if whole { capacity.clone() } else { None },
+            })));
+        }
+        out
+    }
+}
+
+fn wrap(message: child_message::Message) -> v1::ChildMessage {
+    v1::ChildMessage {
+        message: Some(message),
+    }
+}
+
+/// Tells that an assignment is not held: it was stopped before, and with a reason also that it is refused for that.
+pub(super) fn gone_report(assignment: &v1::Assignment, reason: Option<RejectionReason>) -> v1::InstanceReport {
+    v1::InstanceReport {
+        id: assignment.id.clone(),
+        slot_id: assignment.slot_id.clone(),
+        generation: assignment.generation,
+        phase: v1::Phase::Stopped.into(),
+        rejection: reason.map(|reason| v1::Rejection {
+            reason: convert::rejection_to_wire(reason).into(),
+            message: "this id was stopped before and is never started again".to_owned(),
+        }),
+        ..Default::default()
+    }
+}
