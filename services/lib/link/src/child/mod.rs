@@ -6,6 +6,8 @@
 
 mod receive;
 mod tell;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -49,8 +49,9 @@ impl Child {
         } else {
             self.reports.untold(states()).collect()
         };
+        // A full report cures a lost one, which may have had the capacity in it.
         let capacity =
-            (self.capacity_told != Some(view.capacity.0)).then(|| view.capacity.1.clone());
+            (full || self.capacity_told != Some(view.capacity.0)).then(|| view.capacity.1.clone());
         let hurry = std::mem::take(&mut self.hurry);
         let beat = now.since(self.told_at) >= self.interval;
         if !(full

@@ -1,0 +1,196 @@
+//! The child's half, one situation a test, with a parent that is played by hand.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use edgeio_domain::{
+    child::Accepted,
+    digest,
+    ids::{AssignmentId, AttachId, ChildId, Lineage},
+    records::Desired,
+    time::Time,
+};
+use edgeio_proto::link::v1::{self, child_message, parent_message::Message};
+use uuid::Uuid;
+
+use super::{Child, Identity, Step, View};
+use crate::holdings::{Acceptance, Held, Holdings};
+
+const LINEAGE: u128 = 100;
+
+#[derive(Default)]
+struct Model(BTreeMap<AssignmentId, Held>);
+
+impl Holdings for Model {
+    fn held(&self, id: AssignmentId) -> Option<Held> {
+        self.0.get(&id).copied()
+    }
+    fn is_tombstoned(&self, id: AssignmentId) -> bool {
+        id == asg(99)
+    }
+    fn ids(&self) -> Vec<AssignmentId> {
+        self.0.keys().copied().collect()
+    }
+}
+
+/// A child, what it holds, and the time.
+struct Side {
+    child: Child,
+    model: Model,
+    states: Vec<(AssignmentId, u64)>,
+    now: Time,
+}
+
+fn asg(n: u128) -> AssignmentId {
+    AssignmentId(Uuid::from_u128(n))
+}
+
+fn attach(n: u128) -> AttachId {
+    AttachId(Uuid::from_u128(n))
+}
+
+fn point(lineage: u128, issuer_epoch: u64, revision: u64) -> Accepted {
+    Accepted {
+        lineage: Lineage(Uuid::from_u128(lineage)),
+        issuer_epoch,
+        revision,
+    }
+}
+
+fn message(session_epoch: u64, message: Message) -> v1::ParentMessage {
+    v1::ParentMessage {
+        session_epoch,
+        message: Some(message),
+    }
+}
+
+fn snapshot(to: Accepted, ids: &[u128]) -> Message {
+    let entry = |n: &u128| v1::Assignment {
+        id: asg(*n).to_string(),
+        generation: 1,
+        desired: v1::Desired::Run.into(),
+        ..Default::default()
+    };
+    Message::Snapshot(v1::Snapshot {
+        lineage: to.lineage.to_string(),
+        issuer_epoch: to.issuer_epoch,
+        revision: to.revision,
+        entries: ids.iter().map(entry).collect(),
+        chunks: 1,
+        ..Default::default()
+    })
+}
+
+fn refusal(reason: v1::RefusalReason) -> Message {
+    Message::Refusal(v1::Refusal {
+        reason: reason.into(),
+        message: String::new(),
+    })
+}
+
+impl Side {
+    /// A child with an open session of that number.
+    fn open(session: u64) -> Self {
+        let identity = Identity {
+            id: ChildId(Uuid::from_u128(1)),
+            version: String::new(),
+            boot_id: String::new(),
+        };
+        let mut side = Side {
+            child: Child::new(identity, None),
+            model: Model::default(),
+            states: Vec::new(),
+            now: Time(1_000_000),
+        };
+        side.connect(1, session);
+        side
+    }
+
+    fn connect(&mut self, attempt: u128, session: u64) {
+        self.child.connect(attach(attempt), self.now);
+        self.welcome(attempt, session);
+        assert!(self.child.is_open());
+    }
+
+    fn welcome(&mut self, attempt: u128, session: u64) {
+        let welcome = v1::Welcome {
+            protocol: crate::PROTOCOL,
+            attach_id: attach(attempt).to_string(),
+            lineage: point(LINEAGE, 1, 0).lineage.to_string(),
+            issuer_epoch: 1,
+            report_interval_ms: 15_000,
+            ..Default::default()
+        };
+        assert!(self.hear(session, Message::Welcome(welcome)).is_empty());
+    }
+
+    fn hear(&mut self, session: u64, body: Message) -> Vec<Step> {
+        let steps = self
+            .child
+            .receive(message(session, body), &self.model, self.now);
+        for step in &steps {
+            if let Step::Accept(acceptance) = step {
+                self.take(acceptance);
+            }
+        }
+        steps
+    }
+
+    fn take(&mut self, acceptance: &Acceptance) {
+        for entry in &acceptance.take {
+            let held = Held {
+                generation: entry.generation,
+                desired: Desired::Run,
+                restart_count: 0,
+                orphan: false,
+            };
+            self.model.0.insert(entry.id.parse().unwrap(), held);
+        }
+        self.child.accepted(acceptance);
+    }
+
+    fn wait(&mut self, millis: u64) {
+        self.now = self.now + Duration::from_millis(millis);
+    }
+
+    fn poll(&mut self) -> Vec<child_message::Message> {
+        let capacity = v1::Capacity::default();
+        let view = View {
+            states: &self.states,
+            assignments: digest::assignments([]),
+            digest: digest::states([]),
+            render: &|id| {
+                Some(v1::InstanceReport {
+                    id: id.to_string(),
+                    ..Default::default()
+                })
+            },
+            capacity: (1, &capacity),
+        };
+        let messages = self.child.poll(&view, self.now);
+        messages.into_iter().filter_map(|m| m.message).collect()
+    }
+
+    fn reports(&mut self) -> Vec<v1::Report> {
+        let report = |message| match message {
+            child_message::Message::Report(report) => Some(report),
+            child_message::Message::Hello(_) | child_message::Message::Telemetry(_) => None,
+        };
+        self.poll().into_iter().filter_map(report).collect()
+    }
+}
+
+fn ack(seq: u64) -> Message {
+    Message::Ack(v1::Ack { recorded_seq: seq })
+}
+
+#[test]
+fn a_full_report_has_the_capacity_in_it_since_the_report_that_had_it_may_be_lost() {
+    let mut side = Side::open(1);
+    assert!(side.reports()[0].capacity.is_some());
+    side.hear(1, ack(1));
+    assert!(side.reports().is_empty());
+    side.hear(1, Message::ReportRequest(v1::ReportRequest { full: true }));
+    let reports = side.reports();
+    assert!(reports[0].full);
+    assert!(reports[0].capacity.is_some());
+}
