@@ -14,7 +14,7 @@ use std::time::Duration;
 use edgeio_domain::{
     child::Accepted,
     digest::Digest16,
-    ids::{AssignmentId, AttachId, ChildId},
+    ids::{AssignmentId, AttachId, ChildId, Lineage},
     time::Time,
 };
 use edgeio_proto::link::v1;
@@ -80,7 +80,16 @@ enum Session {
     /// Hello is sent, or due at `again`.
     Opening { again: Time },
     /// Open.
-    Open { epoch: u64 },
+    Open(Open),
+}
+
+/// An open session.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    epoch: u64,
+    /// The parent's database when it opened the session. Numbers of sessions may be handed out again by another one.
+    lineage: Lineage,
+    issuer_epoch: u64,
 }
 
 /// What names a chunked message: where a delta begins, whether it is a snapshot, where it leads, how many parts it has.
@@ -154,7 +163,7 @@ impl Child {
     /// Whether a session is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        matches!(self.session, Session::Open { .. })
+        matches!(self.session, Session::Open(_))
     }
 
     /// An [`Acceptance`] is persisted.
@@ -190,8 +199,8 @@ impl Child {
         match self.session {
             Session::Down => None,
             Session::Opening { again } => Some(again),
-            Session::Open { .. } if self.hurry => Some(now),
-            Session::Open { .. } => {
+            Session::Open(_) if self.hurry => Some(now),
+            Session::Open(_) => {
                 let beat = self.told_at + self.interval;
                 Some(
                     self.unanswered_since

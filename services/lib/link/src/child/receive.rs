@@ -10,7 +10,7 @@ use edgeio_domain::{
 };
 use edgeio_proto::link::v1::{self, parent_message};
 
-use super::{Child, DEFAULT_INTERVAL, Part, Session, Step};
+use super::{Child, DEFAULT_INTERVAL, Open, Part, Session, Step};
 use crate::{
     PROTOCOL, convert,
     holdings::{Acceptance, Holdings},
@@ -73,7 +73,7 @@ impl Child {
     }
 
     fn is_session(&self, epoch: u64) -> bool {
-        matches!(self.session, Session::Open { epoch: own } if own == epoch)
+        matches!(self.session, Session::Open(open) if open.epoch == epoch)
     }
 
     fn welcome(&mut self, epoch: u64, welcome: &v1::Welcome, now: Time) -> Vec<Step> {
@@ -81,6 +81,9 @@ impl Child {
         if !mine || !matches!(self.session, Session::Opening { .. }) {
             return Vec::new();
         }
+        let Ok(lineage) = convert::id("lineage", &welcome.lineage) else {
+            return Vec::new();
+        };
         if welcome.protocol != PROTOCOL {
             let text = format!(
                 "the parent picked protocol {}, this is {PROTOCOL}",
@@ -88,7 +91,11 @@ impl Child {
             );
             return vec![Step::Incompatible(text)];
         }
-        self.session = Session::Open { epoch };
+        self.session = Session::Open(Open {
+            epoch,
+            lineage,
+            issuer_epoch: welcome.issuer_epoch,
+        });
         self.interval = match welcome.report_interval_ms {
             0 => DEFAULT_INTERVAL,
             ms => Duration::from_millis(u64::from(ms)),
@@ -140,6 +147,11 @@ impl Child {
         let Ok(lineage) = convert::id("lineage", lineage) else {
             return Vec::new();
         };
+        let of_session = matches!(self.session, Session::Open(open)
+            if open.lineage == lineage && open.issuer_epoch <= issuer_epoch);
+        if !of_session {
+            return Vec::new();
+        }
         let point = Accepted {
             lineage,
             issuer_epoch,

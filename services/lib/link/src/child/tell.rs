@@ -18,7 +18,7 @@ impl Child {
                 };
                 vec![self.hello(view)]
             }
-            Session::Open { epoch } => self.report(epoch, view, now),
+            Session::Open(open) => self.report(open.epoch, view, now),
         }
     }
 

@@ -194,3 +194,18 @@ fn a_full_report_has_the_capacity_in_it_since_the_report_that_had_it_may_be_lost
     assert!(reports[0].full);
     assert!(reports[0].capacity.is_some());
 }
+
+#[test]
+fn orders_of_a_database_that_is_gone_act_on_nothing_though_the_session_has_their_number() {
+    let mut side = Side::open(1);
+    let steps = side.hear(1, snapshot(point(LINEAGE, 1, 5), &[1]));
+    assert!(matches!(&steps[..], [Step::Accept(_)]));
+    for late in [point(LINEAGE + 1, 1, 50), point(LINEAGE, 0, 50)] {
+        assert!(side.hear(1, snapshot(late, &[2])).is_empty(), "{late:?}");
+    }
+    let risen = point(LINEAGE, 2, 6);
+    assert!(
+        matches!(&side.hear(1, snapshot(risen, &[1]))[..], [Step::Accept(_)]),
+        "an epoch that rose meanwhile is the same database's"
+    );
+}
