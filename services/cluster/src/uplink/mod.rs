@@ -23,7 +23,7 @@ use edgeio_store::{Revision, SlotFilter, StoreError, Write};
 use edgeio_tier::context::Context;
 use holdings::Slots;
 use states::States;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// The cluster's half of the link to its root.
 pub struct Uplink {
@@ -93,6 +93,10 @@ impl Uplink {
                     self.read_at = None;
                 }
                 Step::Recorded => self.settle().await?,
+                Step::Superseded(pause) => warn!(
+                    ?pause,
+                    "another session of this cluster was opened at the root: if this happens again and again, two clusters have one data directory"
+                ),
                 Step::Register(why) => {
                     info!(why, "root does not know this cluster, registering again");
                     asked.register = true;

@@ -39,7 +39,7 @@ use edgeio_link::{
     holdings::{Held, Holdings},
 };
 use edgeio_proto::link::v1;
-use tracing::error;
+use tracing::{error, warn};
 use uuid::Uuid;
 
 use crate::{
@@ -161,6 +161,10 @@ impl Node {
                     self.child.accepted(&acceptance);
                 }
                 Step::Recorded => {}
+                Step::Superseded(pause) => warn!(
+                    ?pause,
+                    "another session of this worker was opened: if this happens again and again, two workers have one data directory"
+                ),
                 Step::Register(why) => {
                     if !std::mem::replace(&mut self.told, true) {
                         self.effects.push(Effect::Register(why));

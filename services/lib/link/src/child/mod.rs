@@ -32,6 +32,12 @@ const HELLO_AGAIN: Duration = Duration::from_secs(2);
 const REPORT_AGAIN: Duration = Duration::from_secs(5);
 /// Heartbeat until the parent names its interval.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
+/// First pause before a session is opened anew when another one took its place; it doubles from time to time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest such pause. Two machines with one identity then open some two sessions a minute, which a parent does not feel.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A session that lived for so long was not part of a fight: longer than the longest pause of the other side.
+const PEACE: Duration = Duration::from_secs(120);
 /// Heartbeats without any word from the parent after which the session is opened anew.
 const SILENT_INTERVALS: u32 = 3;
 
@@ -53,6 +59,9 @@ pub enum Step {
     Accept(Acceptance),
     /// More of what was told is recorded now: see [`Child::is_recorded`].
     Recorded,
+    /// A newer session of the same identity took this one's place. Another one is opened after this pause; if it happens
+    /// again and again, two processes have one identity.
+    Superseded(Duration),
     /// The parent does not know this child: register again.
     Register(String),
     /// The parent and this child have no version of the protocol in common.
@@ -77,8 +86,8 @@ pub struct View<'a> {
 enum Session {
     /// Nothing to talk to.
     Down,
-    /// Hello is sent, or due at `again`.
-    Opening { again: Time },
+    /// Hello is sent, or due at `again`. Sessions up to `above` were refused: a late Welcome opens none of them again.
+    Opening { again: Time, above: u64 },
     /// Open.
     Open(Open),
 }
@@ -87,6 +96,7 @@ enum Session {
 #[derive(Clone, Copy, Debug)]
 struct Open {
     epoch: u64,
+    since: Time,
     /// The parent's database when it opened the session. Numbers of sessions may be handed out again by another one.
     lineage: Lineage,
     issuer_epoch: u64,
@@ -115,6 +125,8 @@ pub struct Child {
     told_at: Time,
     unanswered_since: Option<Time>,
     heard_at: Time,
+    /// How often in a row another session took the place of this child's.
+    superseded: u32,
 }
 
 impl Child {
@@ -136,17 +148,26 @@ impl Child {
             told_at: Time(0),
             unanswered_since: None,
             heard_at: Time(0),
+            superseded: 0,
         }
     }
 
     /// The transport is up, or the session must be opened anew: begins an attempt under a new id.
     pub fn connect(&mut self, attach: AttachId, now: Time) {
         self.attach = attach;
-        self.session = Session::Opening { again: now };
+        self.session = Session::Opening {
+            again: now,
+            above: 0,
+        };
+        self.begin();
+        self.heard_at = now;
+    }
+
+    /// Nothing is told yet in the session to come.
+    fn begin(&mut self) {
         self.reports = Reports::default();
         self.capacity_told = None;
         self.unanswered_since = None;
-        self.heard_at = now;
     }
 
     /// The transport is down.
@@ -198,7 +219,7 @@ impl Child {
     pub fn due(&self, now: Time) -> Option<Time> {
         match self.session {
             Session::Down => None,
-            Session::Opening { again } => Some(again),
+            Session::Opening { again, .. } => Some(again),
             Session::Open(_) if self.hurry => Some(now),
             Session::Open(_) => {
                 let beat = self.told_at + self.interval;

@@ -10,11 +10,12 @@ use edgeio_domain::{
 };
 use edgeio_proto::link::v1::{self, parent_message};
 
-use super::{Child, DEFAULT_INTERVAL, Open, Part, Session, Step};
+use super::{
+    Child, DEFAULT_INTERVAL, FIRST_PAUSE, LONGEST_PAUSE, Open, PEACE, Part, Session, Step,
+};
 use crate::{
     PROTOCOL, convert,
     holdings::{Acceptance, Holdings},
-    reports::Reports,
 };
 
 impl Child {
@@ -78,7 +79,8 @@ impl Child {
 
     fn welcome(&mut self, epoch: u64, welcome: &v1::Welcome, now: Time) -> Vec<Step> {
         let mine = convert::id::<AttachId>("attach_id", &welcome.attach_id) == Ok(self.attach);
-        if !mine || !matches!(self.session, Session::Opening { .. }) {
+        let opens = matches!(self.session, Session::Opening { above, .. } if above < epoch);
+        if !mine || !opens {
             return Vec::new();
         }
         let Ok(lineage) = convert::id("lineage", &welcome.lineage) else {
@@ -93,6 +95,7 @@ impl Child {
         }
         self.session = Session::Open(Open {
             epoch,
+            since: now,
             lineage,
             issuer_epoch: welcome.issuer_epoch,
         });
@@ -114,15 +117,35 @@ impl Child {
         match refusal.reason() {
             v1::RefusalReason::UnknownChild => vec![Step::Register(refusal.message.clone())],
             v1::RefusalReason::Protocol => vec![Step::Incompatible(refusal.message.clone())],
-            v1::RefusalReason::StaleSession | v1::RefusalReason::Unspecified => {
-                if !opening {
-                    self.session = Session::Opening { again: now };
-                    self.reports = Reports::default();
-                    self.capacity_told = None;
-                }
-                Vec::new()
-            }
+            v1::RefusalReason::StaleSession | v1::RefusalReason::Unspecified => self.yields(now),
         }
+    }
+
+    /// Another session took the place of this one. It is opened anew after a pause, which grows: two processes with one
+    /// identity would else take it from each other without end.
+    fn yields(&mut self, now: Time) -> Vec<Step> {
+        let Session::Open(open) = self.session else {
+            return Vec::new();
+        };
+        if now.since(open.since) >= PEACE {
+            self.superseded = 0;
+        }
+        let pause = self.pause();
+        self.superseded = self.superseded.saturating_add(1);
+        self.session = Session::Opening {
+            again: now + pause,
+            above: open.epoch,
+        };
+        self.begin();
+        vec![Step::Superseded(pause)]
+    }
+
+    /// Half of the pause is chance, by the attempt's random id, so that two of one identity do not meet again and again.
+    fn pause(&self) -> Duration {
+        let doubled = FIRST_PAUSE.saturating_mul(1 << self.superseded.min(16));
+        let half = doubled.min(LONGEST_PAUSE) / 2;
+        let [.., chance] = *self.attach.0.as_bytes();
+        half + half * u32::from(chance) / 255
     }
 
     /// Whether a delta begins at or before what is accepted, in the same database.

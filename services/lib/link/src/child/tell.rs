@@ -11,10 +11,11 @@ impl Child {
     pub fn poll(&mut self, view: &View<'_>, now: Time) -> Vec<v1::ChildMessage> {
         match self.session {
             Session::Down => Vec::new(),
-            Session::Opening { again } if now < again => Vec::new(),
-            Session::Opening { .. } => {
+            Session::Opening { again, .. } if now < again => Vec::new(),
+            Session::Opening { above, .. } => {
                 self.session = Session::Opening {
                     again: now + HELLO_AGAIN,
+                    above,
                 };
                 vec![self.hello(view)]
             }
@@ -118,7 +119,10 @@ fn wrap(message: child_message::Message) -> v1::ChildMessage {
 }
 
 /// Tells that an assignment is not held: it was stopped before, and with a reason also that it is refused for that.
-pub(super) fn gone_report(assignment: &v1::Assignment, reason: Option<RejectionReason>) -> v1::InstanceReport {
+pub(super) fn gone_report(
+    assignment: &v1::Assignment,
+    reason: Option<RejectionReason>,
+) -> v1::InstanceReport {
     v1::InstanceReport {
         id: assignment.id.clone(),
         slot_id: assignment.slot_id.clone(),

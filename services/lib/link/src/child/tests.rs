@@ -209,3 +209,67 @@ fn orders_of_a_database_that_is_gone_act_on_nothing_though_the_session_has_their
         "an epoch that rose meanwhile is the same database's"
     );
 }
+
+#[test]
+fn two_of_one_identity_yield_for_longer_and_longer_and_not_at_the_same_time() {
+    let pauses = |attempt: u128| {
+        let mut side = Side::open(1);
+        side.connect(attempt, 2);
+        let mut pauses = Vec::new();
+        for session in 2..12 {
+            let steps = side.hear(session, refusal(v1::RefusalReason::StaleSession));
+            let [Step::Superseded(pause)] = steps[..] else {
+                panic!("{steps:?}");
+            };
+            pauses.push(pause);
+            assert_eq!(side.child.due(side.now), Some(side.now + pause));
+            assert!(side.poll().is_empty(), "not before the pause is over");
+            side.wait(u64::try_from(pause.as_millis()).unwrap());
+            assert!(matches!(
+                side.poll()[..],
+                [child_message::Message::Hello(_)]
+            ));
+            side.welcome(attempt, session + 1);
+        }
+        pauses
+    };
+    let (low, high) = (pauses(0x100), pauses(0x1ff));
+    assert!(low.windows(2).all(|pair| pair[0] <= pair[1]), "{low:?}");
+    assert_eq!(high.last(), Some(&Duration::from_secs(60)));
+    assert_eq!(low.last(), Some(&Duration::from_secs(30)));
+}
+
+#[test]
+fn after_a_long_session_the_pause_is_short_again() {
+    let mut side = Side::open(1);
+    for session in 1..8 {
+        side.hear(session, refusal(v1::RefusalReason::StaleSession));
+        side.welcome(1, session + 1);
+    }
+    side.wait(120_000);
+    let steps = side.hear(8, refusal(v1::RefusalReason::StaleSession));
+    assert!(matches!(steps[..], [Step::Superseded(pause)] if pause <= Duration::from_secs(1)));
+}
+
+#[test]
+fn a_late_welcome_does_not_open_a_session_that_was_refused() {
+    let mut side = Side::open(3);
+    side.hear(3, refusal(v1::RefusalReason::StaleSession));
+    side.welcome(1, 3);
+    assert!(!side.child.is_open());
+    side.welcome(1, 4);
+    assert!(side.child.is_open());
+}
+
+#[test]
+fn a_refusal_of_another_session_changes_nothing() {
+    for reason in [
+        v1::RefusalReason::StaleSession,
+        v1::RefusalReason::UnknownChild,
+        v1::RefusalReason::Protocol,
+    ] {
+        let mut side = Side::open(3);
+        assert!(side.hear(2, refusal(reason)).is_empty(), "{reason:?}");
+        assert!(side.child.is_open());
+    }
+}
