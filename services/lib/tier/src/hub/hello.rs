@@ -59,7 +59,7 @@ pub(super) async fn open(
         tx.stage(Write::PutChild(child.clone()));
         tx.commit().await?;
     }
-    let parent = Parent::new(child.session_epoch, 0, child.adopting);
+    let parent = Parent::new(child.session_epoch, child.adopting);
     let welcome = parent.wrap(parent_message::Message::Welcome(v1::Welcome {
         protocol: PROTOCOL,
         features: Vec::new(),

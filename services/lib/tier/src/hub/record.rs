@@ -71,9 +71,9 @@ pub(super) async fn record(
         let session = state
             .sessions
             .entry(id)
-            .or_insert_with(|| Session::new(Parent::new(epoch, 0, adopting)));
+            .or_insert_with(|| Session::new(Parent::new(epoch, adopting)));
         if session.parent.epoch != epoch {
-            *session = Session::new(Parent::new(epoch, 0, adopting));
+            *session = Session::new(Parent::new(epoch, adopting));
         }
         match session.parent.receive(&report) {
             Receipt::Stale => {}

@@ -3,6 +3,9 @@
 //! One [`Parent`] is one session. It decides from what the child says it has applied, so it can be lost and made again at
 //! any time: at worst something is sent twice.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use edgeio_domain::{child::Accepted, digest::Digest16, time::Time};
@@ -52,11 +55,30 @@ pub struct Parent {
     pub epoch: u64,
     /// Nothing is sent before a full report is recorded.
     pub awaiting_full: bool,
+    /// The newest report that came.
     seq: u64,
-    gap: bool,
-    sent: Option<(u64, Time)>,
+    /// Every report up to this one is recorded. Behind it a report is missing, until a full one has told everything.
+    recorded: u64,
+    sent: Option<Sent>,
     asked: Option<Time>,
     full: Assembly<u64, ()>,
+}
+
+/// The orders that were sent last.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    /// What the child must have applied to use them; 0 for a snapshot.
+    from: u64,
+    /// What it has applied with them.
+    to: u64,
+    at: Time,
+}
+
+impl Sent {
+    /// Whether they may still be on their way to a child that has applied that much.
+    fn may_arrive(&self, applied: u64, now: Time) -> bool {
+        (self.from..self.to).contains(&applied) && now.since(self.at) < SEND_AGAIN
+    }
 }
 
 /// How a report meets its session.
@@ -76,22 +98,16 @@ pub enum Receipt {
 impl Parent {
     /// A session that was just opened, or taken up again after the parent was restarted.
     #[must_use]
-    pub fn new(epoch: u64, recorded_seq: u64, awaiting_full: bool) -> Self {
+    pub fn new(epoch: u64, awaiting_full: bool) -> Self {
         Self {
             epoch,
             awaiting_full,
-            seq: recorded_seq,
-            gap: false,
+            seq: 0,
+            recorded: 0,
             sent: None,
             asked: None,
             full: Assembly::default(),
         }
-    }
-
-    /// Reports are recorded up to this one.
-    #[must_use]
-    pub fn recorded_seq(&self) -> u64 {
-        self.seq
     }
 
     /// Takes the numbers of a report. The caller records it before it calls [`Parent::answer`].
@@ -102,7 +118,9 @@ impl Parent {
         if report.seq <= self.seq {
             return Receipt::Repeated;
         }
-        self.gap |= report.seq != self.seq + 1;
+        if report.seq == self.recorded + 1 {
+            self.recorded = report.seq;
+        }
         self.seq = report.seq;
         let completes_full = report.full && {
             // The parts of one full report have consecutive numbers, so their first number names them.
@@ -112,7 +130,7 @@ impl Parent {
                 .is_some()
         };
         if completes_full {
-            self.gap = false;
+            self.recorded = self.seq;
             self.awaiting_full = false;
             self.asked = None;
         }
@@ -121,6 +139,10 @@ impl Parent {
 
     /// What to send after a report was recorded.
     pub fn answer(&mut self, report: &v1::Report, facts: &Facts, now: Time) -> Option<Send> {
+        if report.full && report.chunk + 1 < report.chunks {
+            // Its other parts are on their way.
+            return None;
+        }
         if self.awaiting_full {
             return self.ask(now);
         }
@@ -131,34 +153,26 @@ impl Parent {
         let known = applied.filter(|a| {
             a.lineage == facts.point.lineage && a.issuer_epoch == facts.point.issuer_epoch
         });
-        let waiting = |sent: Option<(u64, Time)>, applied: u64| {
-            sent.is_some_and(|(revision, at)| applied < revision && now.since(at) < SEND_AGAIN)
-        };
+        let waits = |applied| self.sent.is_some_and(|sent| sent.may_arrive(applied, now));
         let Some(known) = known else {
-            return if waiting(self.sent, 0) {
-                None
-            } else {
-                Some(Send::Snapshot)
-            };
+            return (!waits(0)).then_some(Send::Snapshot);
         };
         if known.revision < facts.newest_order {
-            return if waiting(self.sent, known.revision) {
-                None
-            } else {
-                Some(Send::Delta {
-                    from: known.revision,
-                })
-            };
+            return (!waits(known.revision)).then_some(Send::Delta {
+                from: known.revision,
+            });
         }
         if convert::digest(&report.assignments_digest)
             .is_some_and(|digest| digest != facts.assignments)
         {
-            let fresh = self.sent.is_none_or(|(_, at)| now.since(at) >= SEND_AGAIN);
+            let fresh = self
+                .sent
+                .is_none_or(|sent| now.since(sent.at) >= SEND_AGAIN);
             return fresh.then_some(Send::Snapshot);
         }
         let differs =
             convert::digest(&report.states_digest).is_some_and(|digest| digest != facts.states);
-        if self.gap || differs {
+        if self.recorded < self.seq || differs {
             return self.ask(now);
         }
         None
@@ -178,9 +192,7 @@ impl Parent {
         if self.awaiting_full {
             return None;
         }
-        let from = self
-            .sent
-            .map_or(applied, |(revision, _)| revision.max(applied));
+        let from = self.sent.map_or(applied, |sent| sent.to.max(applied));
         (from < newest_order).then_some(Send::Delta { from })
     }
 
@@ -199,7 +211,15 @@ impl Parent {
         specs: Vec<v1::Spec>,
         now: Time,
     ) -> Vec<v1::ParentMessage> {
-        self.sent = Some((point.revision, now));
+        self.sent = Some(Sent {
+            from: if let Send::Delta { from } = send {
+                from
+            } else {
+                0
+            },
+            to: point.revision,
+            at: now,
+        });
         let mut parts: Vec<(Vec<v1::Assignment>, Vec<v1::Spec>)> = chunk::split(specs)
             .into_iter()
             .filter(|p| !p.is_empty())
@@ -262,11 +282,11 @@ impl Parent {
         }))
     }
 
-    /// Says what is recorded.
+    /// Says what is recorded: no report behind one that is missing.
     #[must_use]
     pub fn ack(&self) -> v1::ParentMessage {
         self.wrap(parent_message::Message::Ack(v1::Ack {
-            recorded_seq: self.seq,
+            recorded_seq: self.recorded,
         }))
     }
 }

@@ -1,0 +1,221 @@
+//! The parent's half, in tables: what it makes of a report, and what it sends.
+
+use edgeio_domain::{child::Accepted, digest, ids::Lineage, time::Time};
+use edgeio_proto::link::v1;
+use uuid::Uuid;
+
+use super::{Facts, Parent, Receipt, Send};
+use crate::convert::accepted_to_wire;
+
+const SESSION: u64 = 7;
+
+fn point(revision: u64) -> Accepted {
+    Accepted {
+        lineage: Lineage(Uuid::from_u128(1)),
+        issuer_epoch: 2,
+        revision,
+    }
+}
+
+fn facts(newest_order: u64) -> Facts {
+    Facts {
+        point: point(20),
+        newest_order,
+        assignments: digest::assignments([]),
+        states: digest::states([]),
+    }
+}
+
+/// A report of a child that has applied that much and agrees with the facts.
+fn report(seq: u64, applied: u64) -> v1::Report {
+    v1::Report {
+        session_epoch: SESSION,
+        seq,
+        applied: Some(accepted_to_wire(&point(applied))),
+        assignments_digest: facts(0).assignments.to_vec(),
+        states_digest: facts(0).states.to_vec(),
+        ..Default::default()
+    }
+}
+
+fn full(seq: u64, chunk: u32, chunks: u32) -> v1::Report {
+    v1::Report {
+        full: true,
+        chunk,
+        chunks,
+        ..report(seq, 20)
+    }
+}
+
+fn acked(parent: &Parent) -> u64 {
+    let Some(v1::parent_message::Message::Ack(ack)) = parent.ack().message else {
+        panic!("no ack");
+    };
+    ack.recorded_seq
+}
+
+/// A session in which everything was told in one report.
+fn told() -> Parent {
+    let mut parent = Parent::new(SESSION, true);
+    let receipt = parent.receive(&full(1, 0, 1));
+    assert_eq!(
+        receipt,
+        Receipt::Record {
+            completes_full: true
+        }
+    );
+    parent
+}
+
+#[test]
+fn nothing_behind_a_missing_report_is_acknowledged_until_everything_was_told() {
+    let mut parent = told();
+    let part = Receipt::Record {
+        completes_full: false,
+    };
+    for (seq, receipt, ack) in [
+        (2, part, 2),
+        (4, part, 2),
+        (3, Receipt::Repeated, 2),
+        (5, part, 2),
+    ] {
+        assert_eq!(parent.receive(&report(seq, 20)), receipt, "report {seq}");
+        assert_eq!(acked(&parent), ack, "after report {seq}");
+    }
+    assert_eq!(
+        parent.answer(&report(5, 20), &facts(0), Time(0)),
+        Some(Send::AskFull)
+    );
+    parent.receive(&full(6, 0, 1));
+    assert_eq!(acked(&parent), 6);
+    assert_eq!(parent.answer(&full(6, 0, 1), &facts(0), Time(0)), None);
+}
+
+#[test]
+fn a_session_that_is_taken_up_again_acknowledges_nothing_before_everything_was_told() {
+    let mut parent = Parent::new(SESSION, false);
+    parent.receive(&report(40, 20));
+    assert_eq!(acked(&parent), 0);
+    parent.receive(&full(41, 0, 2));
+    assert_eq!(acked(&parent), 0);
+    parent.receive(&full(42, 1, 2));
+    assert_eq!(acked(&parent), 42);
+}
+
+#[test]
+fn a_full_report_in_parts_is_not_asked_for_again_while_it_comes() {
+    let mut parent = Parent::new(SESSION, true);
+    for chunk in 0..2 {
+        let part = full(1 + u64::from(chunk), chunk, 3);
+        parent.receive(&part);
+        assert_eq!(parent.answer(&part, &facts(0), Time(0)), None);
+    }
+    let heartbeat = report(4, 20);
+    parent.receive(&heartbeat);
+    assert_eq!(
+        parent.answer(&heartbeat, &facts(0), Time(0)),
+        Some(Send::AskFull),
+        "the last part is lost"
+    );
+}
+
+#[test]
+fn orders_are_sent_again_at_once_to_a_child_that_cannot_use_what_was_sent() {
+    let snapshot = None;
+    let delta = Some;
+    // What was sent and from where, what the child has applied, the milliseconds since, and what follows.
+    for (from, applied, after, again) in [
+        (delta(10), 10, 0, None),
+        (delta(10), 10, 2999, None),
+        (delta(10), 10, 3000, Some(Send::Delta { from: 10 })),
+        (delta(15), 10, 0, Some(Send::Delta { from: 10 })),
+        (delta(10), 12, 0, None),
+        (snapshot, 10, 0, None),
+        (snapshot, 10, 3000, Some(Send::Delta { from: 10 })),
+        (delta(10), 18, 0, None),
+    ] {
+        let mut parent = told();
+        let send = from.map_or(Send::Snapshot, |from| Send::Delta { from });
+        parent.entries(send, point(20), Vec::new(), Vec::new(), Time(0));
+        assert_eq!(
+            parent.answer(&report(2, applied), &facts(18), Time(after)),
+            again,
+            "{from:?}, {applied} applied, after {after} ms"
+        );
+    }
+}
+
+#[test]
+fn a_child_of_another_database_gets_everything_once() {
+    let mut parent = told();
+    let mut other = report(2, 20);
+    other.applied = None;
+    assert_eq!(
+        parent.answer(&other, &facts(0), Time(0)),
+        Some(Send::Snapshot)
+    );
+    parent.entries(Send::Snapshot, point(20), Vec::new(), Vec::new(), Time(0));
+    assert_eq!(parent.answer(&other, &facts(0), Time(2999)), None);
+    assert_eq!(
+        parent.answer(&other, &facts(0), Time(3000)),
+        Some(Send::Snapshot)
+    );
+}
+
+#[test]
+fn what_differs_is_cured_and_what_agrees_is_left_alone() {
+    let orders = v1::Report {
+        assignments_digest: vec![1; 16],
+        ..report(2, 20)
+    };
+    let states = v1::Report {
+        states_digest: vec![1; 16],
+        ..report(2, 20)
+    };
+    let without = v1::Report {
+        assignments_digest: Vec::new(),
+        states_digest: Vec::new(),
+        ..report(2, 20)
+    };
+    for (report, answer) in [
+        (report(2, 20), None),
+        (orders, Some(Send::Snapshot)),
+        (states, Some(Send::AskFull)),
+        (without, None),
+    ] {
+        let mut parent = told();
+        parent.receive(&report);
+        assert_eq!(parent.answer(&report, &facts(18), Time(0)), answer);
+    }
+}
+
+#[test]
+fn new_orders_follow_what_was_sent() {
+    let mut parent = told();
+    assert_eq!(parent.push(10, 10), None);
+    assert_eq!(parent.push(10, 11), Some(Send::Delta { from: 10 }));
+    parent.entries(
+        Send::Delta { from: 10 },
+        point(20),
+        Vec::new(),
+        Vec::new(),
+        Time(0),
+    );
+    assert_eq!(parent.push(10, 21), Some(Send::Delta { from: 20 }));
+    assert_eq!(
+        Parent::new(SESSION, true).push(0, 21),
+        None,
+        "not before everything was told"
+    );
+}
+
+#[test]
+fn a_report_of_another_session_is_stale() {
+    let mut parent = told();
+    let other = v1::Report {
+        session_epoch: SESSION - 1,
+        ..report(2, 20)
+    };
+    assert_eq!(parent.receive(&other), Receipt::Stale);
+    assert_eq!(acked(&parent), 1);
+}
