@@ -11,6 +11,7 @@ pub mod holdings;
 pub mod parent;
 pub mod reports;
 pub mod spec;
+pub mod verdict;
 
 /// The version of the protocol that this build speaks.
 pub const PROTOCOL: u32 = 1;

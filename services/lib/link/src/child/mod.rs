@@ -86,8 +86,8 @@ pub struct View<'a> {
 enum Session {
     /// Nothing to talk to.
     Down,
-    /// Hello is sent, or due at `again`. Sessions up to `above` were refused: a late Welcome opens none of them again.
-    Opening { again: Time, above: u64 },
+    /// Hello is sent, or due at `again`.
+    Opening { again: Time },
     /// Open.
     Open(Open),
 }
@@ -155,10 +155,7 @@ impl Child {
     /// The transport is up, or the session must be opened anew: begins an attempt under a new id.
     pub fn connect(&mut self, attach: AttachId, now: Time) {
         self.attach = attach;
-        self.session = Session::Opening {
-            again: now,
-            above: 0,
-        };
+        self.session = Session::Opening { again: now };
         self.begin();
         self.heard_at = now;
     }
@@ -219,7 +216,7 @@ impl Child {
     pub fn due(&self, now: Time) -> Option<Time> {
         match self.session {
             Session::Down => None,
-            Session::Opening { again, .. } => Some(again),
+            Session::Opening { again } => Some(again),
             Session::Open(_) if self.hurry => Some(now),
             Session::Open(_) => {
                 let beat = self.told_at + self.interval;

@@ -79,8 +79,7 @@ impl Child {
 
     fn welcome(&mut self, epoch: u64, welcome: &v1::Welcome, now: Time) -> Vec<Step> {
         let mine = convert::id::<AttachId>("attach_id", &welcome.attach_id) == Ok(self.attach);
-        let opens = matches!(self.session, Session::Opening { above, .. } if above < epoch);
-        if !mine || !opens {
+        if !mine || !matches!(self.session, Session::Opening { .. }) {
             return Vec::new();
         }
         let Ok(lineage) = convert::id("lineage", &welcome.lineage) else {
@@ -132,10 +131,7 @@ impl Child {
         }
         let pause = self.pause();
         self.superseded = self.superseded.saturating_add(1);
-        self.session = Session::Opening {
-            again: now + pause,
-            above: open.epoch,
-        };
+        self.session = Session::Opening { again: now + pause };
         self.begin();
         vec![Step::Superseded(pause)]
     }

@@ -11,11 +11,10 @@ impl Child {
     pub fn poll(&mut self, view: &View<'_>, now: Time) -> Vec<v1::ChildMessage> {
         match self.session {
             Session::Down => Vec::new(),
-            Session::Opening { again, .. } if now < again => Vec::new(),
-            Session::Opening { above, .. } => {
+            Session::Opening { again } if now < again => Vec::new(),
+            Session::Opening { .. } => {
                 self.session = Session::Opening {
                     again: now + HELLO_AGAIN,
-                    above,
                 };
                 vec![self.hello(view)]
             }

@@ -252,16 +252,6 @@ fn after_a_long_session_the_pause_is_short_again() {
 }
 
 #[test]
-fn a_late_welcome_does_not_open_a_session_that_was_refused() {
-    let mut side = Side::open(3);
-    side.hear(3, refusal(v1::RefusalReason::StaleSession));
-    side.welcome(1, 3);
-    assert!(!side.child.is_open());
-    side.welcome(1, 4);
-    assert!(side.child.is_open());
-}
-
-#[test]
 fn a_refusal_of_another_session_changes_nothing() {
     for reason in [
         v1::RefusalReason::StaleSession,
