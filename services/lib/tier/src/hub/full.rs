@@ -1,12 +1,12 @@
 //! Full reports: what a child does not name in one, it does not hold.
 
 use edgeio_domain::{
+    child::Accepted,
     ids::{AssignmentId, ChildId},
     records::Desired,
 };
 use edgeio_link::convert;
 use edgeio_proto::link::v1;
-use edgeio_store::Meta;
 use tracing::info;
 
 use super::{session::Session, work::Work};
@@ -26,12 +26,9 @@ pub(super) fn collect(session: &mut Session, report: &v1::Report) {
 
 /// All parts are there. A stop that the child has applied and no longer names is done; a held one that it no longer names
 /// is gone. A RUN that it does not name is sent again, since the digests differ.
-pub(super) fn complete(work: &mut Work, session: &mut Session, child: ChildId, meta: &Meta) {
+pub(super) fn complete(work: &mut Work, session: &mut Session, child: ChildId, point: &Accepted) {
     let told = std::mem::take(&mut session.told);
-    let applied = session
-        .applied
-        .filter(|a| a.lineage == meta.lineage && a.issuer_epoch == meta.issuer_epoch);
-    let applied = applied.map_or(0, |a| a.revision);
+    let applied = session.applied_of(point);
     let missing: Vec<(AssignmentId, Desired)> = work
         .of_child(child)
         .filter(|a| !told.contains(&a.id))

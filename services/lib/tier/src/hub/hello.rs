@@ -1,15 +1,15 @@
 //! Opening a session: its number is minted in the database, one per attempt of the child.
 
 use edgeio_domain::{
-    child::{Accepted, ChildState},
+    child::ChildState,
     ids::{AttachId, ChildId},
 };
-use edgeio_link::{PROTOCOL, convert, parent::Parent};
+use edgeio_link::{PROTOCOL, convert, parent::Parent, verdict};
 use edgeio_proto::link::v1::{self, parent_message};
-use edgeio_store::{Meta, StoreError, Write};
+use edgeio_store::{StoreError, Write};
 use tracing::{info, warn};
 
-use super::{Outbox, State, refuse, session::Session};
+use super::{Outbox, State, point_of, record::capacity, refuse, session::Session};
 use crate::context::Context;
 
 pub(super) async fn open(
@@ -37,22 +37,32 @@ pub(super) async fn open(
         )]);
     };
     let mut meta = tx.meta().await?;
-    let repeated = child.attach == attach && child.session_epoch > 0;
+    state.heard.insert(id, context.clock.boot());
+    let point = point_of(&meta);
+    let said = hello
+        .accepted
+        .as_ref()
+        .and_then(|a| convert::accepted_from_wire(a).ok());
+    let older = said.is_some_and(|said| verdict::is_ahead(&point, &said));
+    let repeated = child.attach == attach && child.session_epoch > 0 && !older;
     if !repeated {
-        let said = hello
-            .accepted
-            .as_ref()
-            .and_then(|a| convert::accepted_from_wire(a).ok());
-        child.adopting = adopts(&mut meta, said);
-        meta.session_epoch += 1;
+        let risen = said.and_then(|said| verdict::adopt(&point, &said));
+        child.adopting = risen.is_some();
+        meta.issuer_epoch = risen.unwrap_or(meta.issuer_epoch);
+        // The time is in the number, so that a database that lost its newest sessions hands none of their numbers out
+        // again: a late report must not look like one of the new session.
+        let time = u64::try_from(context.clock.wall().0).unwrap_or(0);
+        meta.session_epoch = time.max(meta.session_epoch + 1);
         child.session_epoch = meta.session_epoch;
         child.attach = attach;
         child.boot_id.clone_from(&hello.boot_id);
         child.version.clone_from(&hello.version);
-        if let Some(capacity) = &hello.capacity {
-            child.capacity = convert::capacity_from_wire(capacity);
+        if let Some(offered) = &hello.capacity {
+            child.capacity = capacity(offered, said.as_ref(), &point_of(&meta));
         }
-        child.state = ChildState::Returning;
+        if child.state != ChildState::Left {
+            child.state = ChildState::Returning;
+        }
         child.last_heard = context.clock.wall();
         info!(child = %child.display(), session = child.session_epoch, adopting = child.adopting, "session opened");
         tx.stage(Write::PutMeta(meta));
@@ -78,19 +88,4 @@ pub(super) async fn open(
         state.sessions.insert(id, Session::new(parent));
     }
     Ok(vec![(id, welcome)])
-}
-
-/// Whether the child has accepted what this database does not know. Then the issuer epoch rises above it, so that what
-/// this database sends counts as newer, and a full report is awaited before anything is sent.
-fn adopts(meta: &mut Meta, said: Option<Accepted>) -> bool {
-    let Some(said) = said else { return false };
-    let other = said.lineage != meta.lineage;
-    let ahead = (said.issuer_epoch, said.revision) > (meta.issuer_epoch, meta.revision);
-    if !(other || ahead) {
-        return false;
-    }
-    if said.issuer_epoch >= meta.issuer_epoch {
-        meta.issuer_epoch = said.issuer_epoch + 1;
-    }
-    true
 }

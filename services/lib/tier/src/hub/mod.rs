@@ -14,12 +14,12 @@ mod work;
 use std::collections::BTreeMap;
 
 use edgeio_domain::{
-    child::{ChildState, Leases},
+    child::{Accepted, ChildState, Leases},
     ids::ChildId,
     time::Time,
 };
 use edgeio_proto::link::v1::{self, child_message, parent_message};
-use edgeio_store::{Revision, StoreError, Write};
+use edgeio_store::{Meta, Revision, StoreError, Write};
 use session::Session;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
@@ -40,7 +40,8 @@ pub struct Hub {
 /// What is known in memory.
 struct State {
     sessions: BTreeMap<ChildId, Session>,
-    /// When each child was last heard, on CLOCK_BOOTTIME. A child that is not in it counts as heard at `since`.
+    /// When each child was last heard in its newest session, on CLOCK_BOOTTIME. A child that is not in it counts as heard
+    /// at `since`.
     heard: BTreeMap<ChildId, Time>,
     /// When this hub began: every lease is granted anew then.
     since: Time,
@@ -75,17 +76,14 @@ impl Hub {
         messages: Vec<(ChildId, v1::ChildMessage)>,
     ) -> Result<Outbox, StoreError> {
         let mut state = self.state.lock().await;
-        let now = self.context.clock.boot();
         let mut outbox = Outbox::new();
         let mut reports = Vec::new();
         for (child, message) in messages {
             match message.message {
                 Some(child_message::Message::Hello(hello)) => {
-                    state.heard.insert(child, now);
                     outbox.extend(hello::open(&self.context, &mut state, child, &hello).await?);
                 }
                 Some(child_message::Message::Report(report)) => {
-                    state.heard.insert(child, now);
                     reports.push((child, report));
                 }
                 Some(child_message::Message::Telemetry(telemetry)) => {
@@ -179,6 +177,15 @@ impl Hub {
         self.telemetry
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Where a database stands, in the link's words.
+fn point_of(meta: &Meta) -> Accepted {
+    Accepted {
+        lineage: meta.lineage,
+        issuer_epoch: meta.issuer_epoch,
+        revision: meta.revision,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use edgeio_domain::{
-    child::ChildState,
+    child::{Accepted, Capacity, ChildState},
     ids::{AssignmentId, ChildId, SlotId},
     lifecycle::Phase,
     name::Name,
@@ -13,19 +13,36 @@ use edgeio_domain::{
 use edgeio_link::{
     convert,
     parent::{Parent, Receipt},
+    verdict::{self, Recorded, Verdict},
 };
 use edgeio_proto::link::v1;
 use edgeio_store::{StoreError, Write};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
-use super::{Outbox, State, full, refuse, send, session::Session, work::Work};
+use super::{Outbox, State, full, point_of, refuse, send, session::Session, work::Work};
 use crate::context::Context;
 
 /// Longest time that a child which keeps refusing a slot is left alone.
 const LONGEST_REFUSAL: Duration = Duration::from_secs(60);
 
+/// Records reports, in order, and answers them.
 pub(super) async fn record(
+    context: &Context,
+    state: &mut State,
+    reports: Vec<(ChildId, v1::Report)>,
+) -> Result<Outbox, StoreError> {
+    let children: BTreeSet<ChildId> = reports.iter().map(|(child, _)| *child).collect();
+    let recorded = record_all(context, state, reports).await;
+    if recorded.is_err() {
+        // The sessions have counted reports that may not be recorded. Without them the next report shows a gap, and
+        // everything is told again.
+        state.sessions.retain(|id, _| !children.contains(id));
+    }
+    recorded
+}
+
+async fn record_all(
     context: &Context,
     state: &mut State,
     reports: Vec<(ChildId, v1::Report)>,
@@ -42,6 +59,7 @@ pub(super) async fn record(
     }
     let mut work = Work::read(&*tx, &children, &ids, &slots).await?;
     let now = context.clock.wall();
+    let point = point_of(&tx.meta().await?);
     let mut answers = Vec::new();
     for (id, report) in reports {
         let epoch = report.session_epoch;
@@ -67,6 +85,23 @@ pub(super) async fn record(
             ));
             continue;
         }
+        let applied = report
+            .applied
+            .as_ref()
+            .and_then(|a| convert::accepted_from_wire(a).ok());
+        if applied.is_some_and(|applied| verdict::is_ahead(&point, &applied)) {
+            // The database was restored to an older copy in which the session was open already.
+            outbox.push((
+                id,
+                refuse(
+                    epoch,
+                    v1::RefusalReason::StaleSession,
+                    "this database is older than what the child has accepted of it",
+                ),
+            ));
+            continue;
+        }
+        state.heard.insert(id, context.clock.boot());
         let adopting = child.adopting;
         let session = state
             .sessions
@@ -79,10 +114,7 @@ pub(super) async fn record(
             Receipt::Stale => {}
             Receipt::Repeated => outbox.push((id, session.parent.ack())),
             Receipt::Record { completes_full } => {
-                session.applied = report
-                    .applied
-                    .as_ref()
-                    .and_then(|a| convert::accepted_from_wire(a).ok());
+                session.applied = applied;
                 for entry in &report.entries {
                     take(context, &mut work, id, entry, now);
                 }
@@ -91,10 +123,11 @@ pub(super) async fn record(
                 }
                 if completes_full {
                     work.read_child(&*tx, id).await?;
-                    let meta = tx.meta().await?;
-                    full::complete(&mut work, session, id, &meta);
+                    full::complete(&mut work, session, id, &point);
                 }
-                heard(&mut work, id, &report, completes_full);
+                let offered = report.capacity.as_ref();
+                let offered = offered.map(|c| capacity(c, applied.as_ref(), &point));
+                heard(&mut work, id, offered, completes_full);
                 answers.push((id, report));
             }
         }
@@ -117,7 +150,7 @@ pub(super) async fn record(
 }
 
 /// Notes that a child was heard and what it offers.
-fn heard(work: &mut Work, id: ChildId, report: &v1::Report, completes_full: bool) {
+fn heard(work: &mut Work, id: ChildId, offered: Option<Capacity>, completes_full: bool) {
     work.change_child(id, |child| {
         if completes_full {
             child.adopting = false;
@@ -125,10 +158,24 @@ fn heard(work: &mut Work, id: ChildId, report: &v1::Report, completes_full: bool
         if !child.adopting && child.state != ChildState::Left {
             child.state = ChildState::Ready;
         }
-        if let Some(capacity) = &report.capacity {
-            child.capacity = convert::capacity_from_wire(capacity);
+        if let Some(offered) = offered {
+            child.capacity = offered;
         }
     });
+}
+
+/// What a child offers. The revision that it includes is one of this database only if the child follows it.
+pub(super) fn capacity(
+    offered: &v1::Capacity,
+    applied: Option<&Accepted>,
+    point: &Accepted,
+) -> Capacity {
+    let mut capacity = convert::capacity_from_wire(offered);
+    let follows = |a: &Accepted| a.lineage == point.lineage && a.issuer_epoch == point.issuer_epoch;
+    if !applied.is_some_and(follows) {
+        capacity.includes_revision = 0;
+    }
+    capacity
 }
 
 /// Records one entry.
@@ -153,33 +200,36 @@ fn take(context: &Context, work: &mut Work, child: ChildId, entry: &v1::Instance
     {
         observed.running_since = Some(before);
     }
-    let gone = observed.phase == Phase::Stopped
-        && (observed.generation >= assignment.generation || entry.rejection.is_some());
-    if gone && assignment.desired == Desired::Stop {
-        info!(application = %assignment.app.name, service = %assignment.service, ordinal = assignment.ordinal, instance = %id, "stopped");
-        work.delete(id);
-        return;
-    }
-    if let Some(rejection) = &entry.rejection {
-        return refused(context, work, assignment, rejection, observed, now);
-    }
-    if observed.generation > assignment.generation {
-        // The child has seen more than this database: its order must become newer than what the child holds.
-        assignment.generation = observed.generation;
-        let differs = convert::desired_from_wire(entry.desired) != Ok(assignment.desired);
-        if differs && assignment.desired != Desired::Hold {
-            assignment.generation += 1;
+    let order = Recorded {
+        generation: assignment.generation,
+        desired: assignment.desired,
+        restart_count: assignment.restart_count,
+    };
+    let mut ordered = false;
+    match verdict::judge(order, entry, &observed) {
+        Verdict::Done => {
+            info!(application = %assignment.app.name, service = %assignment.service, ordinal = assignment.ordinal, instance = %id, "stopped");
+            return work.delete(id);
         }
-        work.put(assignment.clone(), differs);
+        Verdict::Moot => return,
+        Verdict::Refused => {
+            let rejection = entry.rejection.clone().unwrap_or_default();
+            return refused(context, work, assignment, &rejection, observed, now);
+        }
+        Verdict::Record => {}
+        Verdict::Renew { generation, resend } => {
+            assignment.generation = generation;
+            ordered = resend;
+        }
     }
     if observed.phase != assignment.observed.phase {
         debug!(application = %assignment.app.name, service = %assignment.service, ordinal = assignment.ordinal, instance = %id, phase = ?observed.phase, reason = observed.reason, "phase");
     }
     assignment.observed = observed;
-    work.put(assignment, false);
+    work.put(assignment, ordered);
 }
 
-/// The child refuses an assignment: it is told to stop it, and the slot looks for another place.
+/// The child refuses an assignment that is wanted: it is told to stop it, and the slot looks for another place.
 fn refused(
     context: &Context,
     work: &mut Work,
@@ -188,9 +238,6 @@ fn refused(
     observed: Observed,
     now: Time,
 ) {
-    if assignment.desired == Desired::Stop {
-        return;
-    }
     let child = assignment.child;
     let message = rejection.message.clone();
     info!(application = %assignment.app.name, service = %assignment.service, ordinal = assignment.ordinal, instance = %assignment.id, %child, reason = message, "refused");

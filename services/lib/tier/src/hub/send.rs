@@ -13,9 +13,9 @@ use edgeio_link::{
     parent::{Facts, Send},
 };
 use edgeio_proto::link::v1;
-use edgeio_store::{AssignmentFilter, Meta, ReadTx, StoreError};
+use edgeio_store::{AssignmentFilter, ReadTx, StoreError};
 
-use super::{Outbox, State};
+use super::{Outbox, State, point_of};
 use crate::context::Context;
 
 /// Answers a report that was recorded.
@@ -169,13 +169,4 @@ async fn facts(tx: &dyn ReadTx, id: ChildId) -> Result<Facts, StoreError> {
         ),
         states: digest::states(held.map(|a| (a.id, a.observed.phase, a.observed.restarts))),
     })
-}
-
-/// Where this database stands, in the link's words.
-fn point_of(meta: &Meta) -> Accepted {
-    Accepted {
-        lineage: meta.lineage,
-        issuer_epoch: meta.issuer_epoch,
-        revision: meta.revision,
-    }
 }

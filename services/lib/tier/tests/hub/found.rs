@@ -1,0 +1,78 @@
+//! What a child holds and the database does not know.
+
+use edgeio_domain::{lifecycle::Phase, records::Desired};
+use edgeio_store::Write;
+
+use crate::bed::{Bed, asg, entry, full, part, uuid};
+use edgeio_domain::time::Time;
+
+fn running(n: u128) -> edgeio_proto::link::v1::InstanceReport {
+    entry(asg(n), 3, Desired::Run, Phase::Running)
+}
+
+#[tokio::test]
+async fn what_nobody_asked_for_is_held_and_left_alone() {
+    let bed = Bed::new();
+    let child = bed.child(1).await;
+    let session = bed.attached(child, 1, vec![running(10)]).await;
+    let row = bed.row(10).await.unwrap();
+    assert_eq!((row.desired, row.generation), (Desired::Hold, 3));
+    assert_eq!(row.app.name.as_str(), "web");
+    bed.plan().await;
+    assert_eq!(bed.row(10).await.unwrap().desired, Desired::Hold);
+    bed.tell(session, full(2, Vec::new())).await;
+    assert_eq!(
+        bed.row(10).await,
+        None,
+        "what is not there any more is not shown"
+    );
+}
+
+#[tokio::test]
+async fn what_its_slot_wants_is_adopted_under_a_newer_generation() {
+    let bed = Bed::new();
+    let child = bed.child(1).await;
+    bed.order(child, 10, 1, Desired::Run).await;
+    bed.write([Write::DeleteAssignment(asg(10))]).await;
+    bed.attached(child, 1, vec![running(10)]).await;
+    bed.plan().await;
+    let row = bed.row(10).await.unwrap();
+    assert_eq!((row.desired, row.generation), (Desired::Run, 4));
+    assert_eq!(bed.rows().await.len(), 1, "nothing was placed beside it");
+}
+
+#[tokio::test]
+async fn what_was_stopped_before_is_told_to_stop() {
+    for buried in [10, 1010] {
+        let bed = Bed::new();
+        let child = bed.child(1).await;
+        bed.write([Write::PutTombstone(uuid(buried), Time(0))])
+            .await;
+        bed.attached(child, 1, vec![running(10)]).await;
+        let row = bed.row(10).await.unwrap();
+        assert_eq!(
+            (row.desired, row.generation),
+            (Desired::Stop, 4),
+            "{buried}"
+        );
+        assert!(row.order_revision > 0, "it is sent");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_or_is_over_is_not_kept() {
+    let bed = Bed::new();
+    let child = bed.child(1).await;
+    let mut nameless = running(10);
+    nameless.id = "x".to_owned();
+    let mut slotless = running(11);
+    slotless.slot_id = String::new();
+    let mut formless = running(12);
+    formless.phase = 77;
+    let over = entry(asg(13), 3, Desired::Stop, Phase::Stopped);
+    let session = bed
+        .attached(child, 1, vec![nameless, slotless, formless, over])
+        .await;
+    assert_eq!(bed.rows().await, []);
+    bed.tell(session, part(2, Vec::new())).await;
+}
