@@ -10,7 +10,7 @@ use edgeio_domain::{
 };
 use edgeio_link::{convert, holdings::Acceptance, spec};
 use edgeio_proto::link::v1;
-use edgeio_store::{SlotFilter, StoreError, Write};
+use edgeio_store::{ApplicationFilter, SlotFilter, StoreError, Write, WriteTx};
 use edgeio_tier::context::Context;
 use tracing::warn;
 
@@ -51,6 +51,10 @@ pub(super) async fn persist(context: &Context, acceptance: &Acceptance) -> Resul
             );
             continue;
         };
+        // A root that lost its records knows the application under another uid than before.
+        if let Ok(uid) = convert::id::<AppUid>("application_uid", &entry.application_uid) {
+            slot.app_uid = uid;
+        }
         slot.desired = desired;
         slot.restart_count = entry.restart_count;
         if desired == Desired::Stop {
@@ -67,9 +71,7 @@ pub(super) async fn persist(context: &Context, acceptance: &Acceptance) -> Resul
     for (hash, body) in &acceptance.specs {
         tx.stage(Write::PutSpec(*hash, body.clone()));
     }
-    for application in applications(&slots, &changed, now) {
-        tx.stage(Write::PutApplication(application));
-    }
+    name_applications(&mut *tx, &slots, &changed, now).await?;
     for id in changed {
         if let Some(slot) = slots.get(&id) {
             tx.stage(Write::PutSlot(slot.clone()));
@@ -145,7 +147,48 @@ fn make(
     })
 }
 
-/// The applications of the root as far as they live here, for people who ask this cluster.
+/// Stages the applications of the root as far as they live here, one of each name.
+///
+/// Two may have the same name: a root that lost its records, or gave an application up by force, lets the name be used
+/// again while the old instances still run here. They stay what they are; the record is that of the newer one.
+async fn name_applications(
+    tx: &mut dyn WriteTx,
+    slots: &BTreeMap<SlotId, Slot>,
+    changed: &BTreeSet<SlotId>,
+    now: edgeio_domain::time::Time,
+) -> Result<(), StoreError> {
+    let rank = |uid: AppUid| {
+        let mut of = slots.values().filter(|slot| slot.app_uid == uid);
+        let named = of.any(|slot| slot.upstream.as_ref().is_some_and(|up| !up.orphan));
+        (named, uid)
+    };
+    let mut winners: BTreeMap<AppKey, Application> = BTreeMap::new();
+    for application in applications(slots, changed, now) {
+        let there = winners.get(&application.key);
+        if there.is_none_or(|there| rank(there.uid) < rank(application.uid)) {
+            winners.insert(application.key.clone(), application);
+        }
+    }
+    for (key, application) in winners {
+        let filter = ApplicationFilter {
+            namespace: Some(key.namespace.to_string()),
+            name: Some(key.name.to_string()),
+            owner: Some(key.owner),
+            ..Default::default()
+        };
+        let recorded = tx.applications(&filter).await?;
+        let other = recorded.iter().find(|there| there.uid != application.uid);
+        match other.map(|there| there.uid) {
+            Some(uid) if rank(uid) > rank(application.uid) => continue,
+            Some(uid) => tx.stage(Write::DeleteApplication(uid)),
+            None => {}
+        }
+        tx.stage(Write::PutApplication(application));
+    }
+    Ok(())
+}
+
+/// The applications that the changed slots belong to.
 fn applications(
     slots: &BTreeMap<SlotId, Slot>,
     changed: &BTreeSet<SlotId>,
