@@ -4,12 +4,16 @@
 //! finds left behind at its end, fails it: see `testbed`.
 
 mod absent;
+mod autonomy;
 mod bridges;
+mod clusters;
 mod database;
 mod grpcurl;
 mod kill;
 mod listening;
+mod meddling;
 mod placement;
+mod power;
 mod pull;
 mod refusals;
 mod restart;

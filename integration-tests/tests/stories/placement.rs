@@ -33,12 +33,18 @@ async fn pending(tier: &Tier, service: &str, candidate: &str, word: &str) -> Res
     .await
 }
 
+/// Machines without control groups tell this story too: it is about room, not about limits.
+const UNLIMITED: &str = "--native-without-limits=run";
+
 #[tokio::test]
 async fn what_fits_nowhere_says_why_and_is_placed_when_it_fits() -> Result<()> {
     Testbed::new("placement")
         .cluster("a")
-        .worker_with("a1", &["--docker=off", "--capacity=cpu=1,memory=1Gi"])
-        .worker_with("a2", &["--capacity=cpu=8,memory=8Gi"])
+        .worker_with(
+            "a1",
+            &["--docker=off", "--capacity=cpu=1,memory=1Gi", UNLIMITED],
+        )
+        .worker_with("a2", &["--capacity=cpu=8,memory=8Gi", UNLIMITED])
         .later()
         .run(async |bed| {
             let (root, cluster) = (bed.root(), bed.cluster("a")?);
