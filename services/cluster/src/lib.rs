@@ -9,4 +9,4 @@ pub mod uplink;
 pub mod workers;
 
 pub use config::Config;
-pub use run::{Cluster, RunError, run};
+pub use run::{Cluster, ClusterError, run};

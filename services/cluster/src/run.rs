@@ -1,6 +1,6 @@
 //! Where the cluster's parts meet.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use edgeio_client::Target;
 use edgeio_domain::{ids::ChildId, records::Owner};
@@ -10,20 +10,15 @@ use edgeio_proto::{
 };
 use edgeio_server::{
     bounded,
-    grpc::{Api, BindError, Listener, ServeError, Served},
+    grpc::{Api, Listener},
     shutdown::Shutdown,
 };
-use edgeio_store::StoreError;
 use edgeio_tier::{
     api::application_service,
     apps::{Apps, Children},
+    assembly::{self, Loops, TierError},
     context::Context,
-    engine::Engine,
-    hub::Hub,
-    loops,
-    system::{SystemClock, SystemIds},
 };
-
 use tracing::{info, warn};
 
 use crate::{
@@ -37,28 +32,13 @@ use crate::{
 
 /// Why a cluster could not start or go on.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// Its address cannot be had.
-    #[error("listen")]
-    Bind(#[from] BindError),
-    /// Its database cannot be had.
-    #[error("open the database")]
-    Store(#[from] StoreError),
+pub enum ClusterError {
     /// Its identity cannot be had.
     #[error("open the identity")]
     Identity(#[from] IdentityError),
-    /// Its data directory cannot be made.
-    #[error("make the data directory {}", path.display())]
-    DataDir {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Its server failed.
-    #[error("serve")]
-    Serve(#[from] ServeError),
+    /// What every tier needs cannot be had.
+    #[error(transparent)]
+    Tier(#[from] TierError),
 }
 
 /// A cluster that listens and has its database open.
@@ -75,25 +55,14 @@ impl Cluster {
     ///
     /// # Errors
     /// The address, the database or the identity cannot be had.
-    pub async fn open(config: Config) -> Result<Self, RunError> {
-        let listener = Listener::bind(config.serve.listen).await?;
-        let clock = Arc::new(SystemClock);
-        let path = config.tier.data_dir.clone();
-        std::fs::create_dir_all(&path).map_err(|source| RunError::DataDir {
-            path: path.clone(),
-            source,
-        })?;
-        let identity = Arc::new(Identity::open(&path)?);
-        let url = format!("sqlite://{}", path.join("cluster.db").display());
-        let store = edgeio_store::open(&url, clock.clone()).await?;
-        let context = Context {
-            store,
-            clock,
-            ids: Arc::new(SystemIds),
-            own: Owner::Cluster(identity.id),
-            noun: "worker",
-            times: config.tier.times(),
-        };
+    pub async fn open(config: Config) -> Result<Self, ClusterError> {
+        let listener = Listener::bind(config.serve.listen)
+            .await
+            .map_err(TierError::from)?;
+        assembly::make_data_dir(&config.tier)?;
+        let identity = Arc::new(Identity::open(&config.tier.data_dir)?);
+        let own = Owner::Cluster(identity.id);
+        let context = assembly::open(&config.tier, "cluster.db", own, "worker").await?;
         let name = if config.name.is_empty() {
             hostname()
         } else {
@@ -110,7 +79,7 @@ impl Cluster {
 
     /// Where it listens.
     #[must_use]
-    pub fn address(&self) -> std::net::SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.listener.address()
     }
 
@@ -118,8 +87,8 @@ impl Cluster {
     ///
     /// # Errors
     /// The server failed.
-    pub async fn run(self, stop: Shutdown) -> Result<(), RunError> {
-        let address = self.address();
+    pub async fn run(self, stop: Shutdown) -> Result<(), ClusterError> {
+        let register = self.registration();
         let Self {
             config,
             listener,
@@ -127,16 +96,12 @@ impl Cluster {
             identity,
             name,
         } = self;
-        let (engine, hub) = (
-            Arc::new(Engine::new(context.clone())),
-            Arc::new(Hub::new(context.clone())),
-        );
-        let (inbound, inbox) = loops::inbound();
+        let loops = Loops::new(context.clone());
         let bridges = Bridges::default();
         let bridge = Bridge::new(
             identity.id,
-            hub.clone(),
-            inbound,
+            loops.hub.clone(),
+            loops.inbound.clone(),
             bridges.clone(),
             stop.clone(),
         );
@@ -147,47 +112,39 @@ impl Cluster {
             telemetry_interval: config.worker_telemetry,
         };
         let gate = Gate::new(context.clone(), identity.clone(), welcome);
-        let planning = tokio::spawn(loops::engine(context.clone(), engine.clone(), stop.clone()));
-        let talking = tokio::spawn(loops::hub(
-            context.clone(),
-            hub.clone(),
-            inbox,
-            Arc::new(bridges),
-            stop.clone(),
-        ));
-        let called = name.clone();
-        let register = RegisterRequest {
-            cluster_id: identity.id.to_string(),
-            name,
-            public_key: identity.public_key(),
-            address: if config.advertise.is_empty() {
-                address.to_string()
-            } else {
-                config.advertise.clone()
-            },
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        let root = config.root.parse::<Target>().ok();
-        let reporting = tokio::spawn(report(
-            context.clone(),
-            root,
-            register,
-            identity.id,
-            stop.clone(),
-        ));
-        let apps = Apps::new(&context, engine, called.clone());
-        let workers = worker_service(Children::new(&context, called), Arc::new(gate), hub);
+        let apps = Apps::new(&context, loops.engine.clone(), name.clone());
+        let workers = worker_service(
+            Children::new(&context, name),
+            Arc::new(gate),
+            loops.hub.clone(),
+        );
         let api = Api::new(Arc::new(config.serve.local()))
             .service(application_service(apps, stop.clone()))
             .service(workers)
             .service(bounded!(BridgeServiceServer::new(bridge)));
-        let served = api
-            .serve(listener, stop, config.serve.drain_timeout)
-            .await?;
-        // The loops end with the same token; a commit that is under way is let finish.
-        let _ = tokio::join!(planning, talking, reporting);
-        match served {
-            Served::Drained | Served::Cut(_) => Ok(()),
+        let root = config.root.parse::<Target>().ok();
+        let reporting = tokio::spawn(report(context, root, register, identity.id, stop.clone()));
+        let tasks = loops
+            .start(Arc::new(bridges), &stop)
+            .into_iter()
+            .chain([reporting]);
+        Ok(assembly::serve(api, listener, config.serve.drain_timeout, tasks, stop).await?)
+    }
+
+    /// What the root is told of this cluster.
+    fn registration(&self) -> RegisterRequest {
+        let advertise = &self.config.advertise;
+        let address = if advertise.is_empty() {
+            self.address().to_string()
+        } else {
+            advertise.clone()
+        };
+        RegisterRequest {
+            cluster_id: self.identity.id.to_string(),
+            name: self.name.clone(),
+            public_key: self.identity.public_key(),
+            address,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 }
@@ -232,6 +189,6 @@ fn hostname() -> String {
 ///
 /// # Errors
 /// See [`Cluster::open`] and [`Cluster::run`].
-pub async fn run(config: Config, stop: Shutdown) -> Result<(), RunError> {
+pub async fn run(config: Config, stop: Shutdown) -> Result<(), ClusterError> {
     Cluster::open(config).await?.run(stop).await
 }

@@ -6,4 +6,4 @@ pub mod link;
 mod run;
 
 pub use config::Config;
-pub use run::{Root, RunError, run};
+pub use run::{Root, run};

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod apps;
+pub mod assembly;
 pub mod children;
 pub mod config;
 pub mod context;
