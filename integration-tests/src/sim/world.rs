@@ -351,7 +351,6 @@ impl World {
         let Some(loops) = &mut tier.loops else { return };
         let before = *tier.store.watch().borrow();
         let ran = block_on(async {
-            loops.hub.tick().await?;
             let outcome = loops.engine.run_once().await;
             outcome.map_err(|edgeio_tier::engine::EngineError::Store(error)| error)?;
             match &mut loops.uplink {
@@ -372,6 +371,7 @@ impl World {
                     self.queue.send(Way::Uplink, What::RootHears(message));
                 }
                 self.tier(part, |loops| block_on(loops.hub.push()));
+                self.tier(part, |loops| block_on(loops.hub.tick()));
                 if changed {
                     self.want_turn(part);
                 } else {

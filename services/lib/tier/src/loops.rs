@@ -9,11 +9,7 @@ use edgeio_store::{StoreError, Write};
 use tokio::sync::mpsc;
 use tracing::error;
 
-use crate::{
-    context::Context,
-    engine::Engine,
-    hub::{Hub, Outbox},
-};
+use crate::{context::Context, engine::Engine, hub::Hub};
 
 /// The engine runs at least this often, whatever it was told.
 const ENGINE_PERIOD: Duration = Duration::from_secs(30);
@@ -116,7 +112,7 @@ pub async fn hub(
                 changes.mark_unchanged();
                 hub.push().await
             }
-            _ = tick.tick() => hub.tick().await.map(|()| Outbox::new()),
+            _ = tick.tick() => hub.tick().await,
         };
         match answers {
             Ok(outbox) => {

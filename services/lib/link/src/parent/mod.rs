@@ -21,6 +21,9 @@ const SEND_AGAIN: Duration = Duration::from_secs(3);
 /// How long an asked-for report may be missing before it is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
 
+/// Pauses between questions about unanswered orders double so often: 3 s up to 96 s.
+const MOST_DOUBLINGS: u32 = 5;
+
 /// What the parent's database says about the child, after the report was recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Facts {
@@ -60,6 +63,8 @@ pub struct Parent {
     /// Every report up to this one is recorded. Behind it a report is missing, until a full one has told everything.
     recorded: u64,
     sent: Option<Sent>,
+    /// How often the child was asked about the orders that were sent last, and when it was asked last.
+    nudges: (u32, Time),
     asked: Option<Time>,
     full: Assembly<u64, ()>,
 }
@@ -105,6 +110,7 @@ impl Parent {
             seq: 0,
             recorded: 0,
             sent: None,
+            nudges: (0, Time(0)),
             asked: None,
             full: Assembly::default(),
         }
@@ -196,6 +202,20 @@ impl Parent {
         (from < newest_order).then_some(Send::Delta { from })
     }
 
+    /// Whether to ask a child about orders that it has not said to have applied: they or its answer may be lost. It is asked
+    /// with growing pauses, since it may be away; its report is answered with what it lacks.
+    pub fn nudge(&mut self, applied: u64, now: Time) -> bool {
+        if self.sent.is_none_or(|sent| applied >= sent.to) {
+            return false;
+        }
+        let (times, last) = self.nudges;
+        let due = now.since(last) >= SEND_AGAIN * (1 << times.min(MOST_DOUBLINGS));
+        if due {
+            self.nudges = (times + 1, now);
+        }
+        due
+    }
+
     /// Whether orders were sent in this session.
     #[must_use]
     pub fn has_sent(&self) -> bool {
@@ -211,6 +231,7 @@ impl Parent {
         specs: Vec<v1::Spec>,
         now: Time,
     ) -> Vec<v1::ParentMessage> {
+        self.nudges = (0, now);
         self.sent = Some(Sent {
             from: if let Send::Delta { from } = send {
                 from

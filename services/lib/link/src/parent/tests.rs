@@ -219,3 +219,15 @@ fn a_report_of_another_session_is_stale() {
     assert_eq!(parent.receive(&other), Receipt::Stale);
     assert_eq!(acked(&parent), 1);
 }
+
+#[test]
+fn a_child_that_leaves_orders_unanswered_is_asked_with_growing_pauses() {
+    let mut parent = told();
+    assert!(!parent.nudge(0, Time(999_000)), "nothing was sent");
+    let _ = parent.entries(Send::Snapshot, point(20), Vec::new(), Vec::new(), Time(0));
+    let asked: Vec<i64> = (0..200)
+        .filter(|second| parent.nudge(5, Time(second * 1000)))
+        .collect();
+    assert_eq!(asked, [3, 9, 21, 45, 93, 189]);
+    assert!(!parent.nudge(20, Time(999_000)), "it has applied them");
+}

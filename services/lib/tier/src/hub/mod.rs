@@ -107,28 +107,32 @@ impl Hub {
         send::push(&self.context, &mut state).await
     }
 
-    /// Judges silence. To be called every second or so.
+    /// Judges silence, and asks children about orders that they leave unanswered. To be called every second or so.
     ///
     /// # Errors
     /// The store failed; calling again is right.
-    pub async fn tick(&self) -> Result<(), StoreError> {
+    pub async fn tick(&self) -> Result<Outbox, StoreError> {
         let mut state = self.state.lock().await;
         let now = self.context.clock.boot();
         let leases = Leases {
             lease: self.context.times.lease,
         };
-        let children = self.context.store.read().await?.children().await?;
+        let (meta, children) = {
+            let tx = self.context.store.read().await?;
+            (tx.meta().await?, tx.children().await?)
+        };
         // What is kept in memory of a child that was forgotten goes with it.
         let known = |id: &ChildId| children.binary_search_by_key(id, |child| child.id).is_ok();
         state.sessions.retain(|id, _| known(id));
         state.heard.retain(|id, _| known(id));
         self.samples().retain(|id, _| known(id));
+        let outbox = send::nudge(&mut state, &meta, now);
         let judge = |child: &edgeio_domain::child::Child| {
             let heard = state.heard.get(&child.id).copied().unwrap_or(state.since);
             leases.judge(child.state, now.since(heard))
         };
         if children.iter().all(|child| judge(child) == child.state) {
-            return Ok(());
+            return Ok(outbox);
         }
         let mut tx = self.context.store.write().await?;
         for mut child in tx.children().await? {
@@ -140,7 +144,7 @@ impl Hub {
             }
         }
         tx.commit().await?;
-        Ok(())
+        Ok(outbox)
     }
 
     /// Asks every child that has no open session here for a word, so that a restarted tier hears them at once.

@@ -7,13 +7,14 @@ use edgeio_domain::{
     digest,
     ids::ChildId,
     records::{Assignment, Desired},
+    time::Time,
 };
 use edgeio_link::{
     convert,
     parent::{Facts, Send},
 };
 use edgeio_proto::link::v1;
-use edgeio_store::{AssignmentFilter, ReadTx, StoreError};
+use edgeio_store::{AssignmentFilter, Meta, ReadTx, StoreError};
 
 use super::{Outbox, State, point_of};
 use crate::context::Context;
@@ -80,6 +81,19 @@ pub(super) async fn push(context: &Context, state: &mut State) -> Result<Outbox,
         }
     }
     Ok(outbox)
+}
+
+/// Asks children about orders that they have not answered.
+pub(super) fn nudge(state: &mut State, meta: &Meta, now: Time) -> Outbox {
+    let point = point_of(meta);
+    let asks = state.sessions.iter_mut().filter_map(|(id, session)| {
+        let applied = session.applied_of(&point);
+        session
+            .parent
+            .nudge(applied, now)
+            .then(|| (*id, session.parent.request(false)))
+    });
+    asks.collect()
 }
 
 /// Reads and renders orders.
