@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use edgeio_proto::api::v1::{
-    Application, ApplyRequest, ApplyResponse, PlanAction, PlanStep,
+    Application, ApplyRequest, ApplyResponse, GetRequest, PlanAction, PlanStep, ServiceSpec,
     application_service_client::ApplicationServiceClient,
 };
 
@@ -77,16 +77,25 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     for Document { request, .. } in documents {
         let dry_run = request.validate_only;
         let name = request.application.as_ref().map(label).unwrap_or_default();
+        let before = existing(&remote, &request).await;
         let response = send(&remote, &request, &name).await?;
         match args.format.output {
             Format::Json => {
                 let value = json::value("edgeio.api.v1.ApplyResponse", &response)?;
                 context.out.result(&json::pretty(&value))?;
             }
-            Format::Table => context.out.result(&render(&response, dry_run))?,
+            Format::Table => {
+                let text = if dry_run {
+                    plan(&response)
+                } else {
+                    done(&response, before.as_ref())
+                };
+                context.out.result(&text)?;
+            }
         }
         if let (Some(application), false) = (response.application, dry_run) {
-            applied.push((application, replaced(&response.plan)));
+            let replaced = replaced(before.as_ref(), &application);
+            applied.push((application, replaced));
         }
     }
     if args.wait.wait {
@@ -136,22 +145,62 @@ fn label(application: &edgeio_proto::api::v1::ApplicationSpec) -> String {
     }
 }
 
-fn replaced(plan: &[PlanStep]) -> BTreeSet<(String, u32)> {
-    let steps = plan
-        .iter()
-        .filter(|step| step.action() == PlanAction::Replace);
-    steps
-        .map(|step| (step.service.clone(), step.ordinal))
-        .collect()
+/// The application as it is now, for saying what became of it; any trouble is left to the call that matters.
+async fn existing(remote: &Remote, request: &ApplyRequest) -> Option<Application> {
+    let application = request.application.as_ref()?;
+    let answer = remote.try_call(|channel| {
+        let request = GetRequest {
+            namespace: application.namespace.clone(),
+            name: application.name.clone(),
+        };
+        async move { ApplicationServiceClient::new(channel).get(request).await }
+    });
+    answer.await.ok()?.application
 }
 
-fn render(response: &ApplyResponse, dry_run: bool) -> String {
-    let Application {
-        namespace,
-        name,
-        version,
-        ..
-    } = response.application.clone().unwrap_or_default();
+/// Services whose instances are replaced: their old failures say nothing about the new ones.
+fn replaced(before: Option<&Application>, after: &Application) -> BTreeSet<String> {
+    let services = |application: &Application| {
+        let spec = application.spec.clone().unwrap_or_default();
+        let without_replicas = |service| ServiceSpec {
+            replicas: None,
+            ..service
+        };
+        spec.services
+            .into_iter()
+            .map(without_replicas)
+            .collect::<Vec<_>>()
+    };
+    let old = before.map(services).unwrap_or_default();
+    let changed = services(after)
+        .into_iter()
+        .filter(|service| !old.contains(service));
+    changed.map(|service| service.name).collect()
+}
+
+fn title(response: &ApplyResponse) -> String {
+    let application = response.application.clone().unwrap_or_default();
+    format!(
+        "application {}/{}",
+        clean(&application.namespace),
+        clean(&application.name)
+    )
+}
+
+fn done(response: &ApplyResponse, before: Option<&Application>) -> String {
+    let version = response
+        .application
+        .as_ref()
+        .map_or(0, |application| application.version);
+    let what = match before.map(|before| before.version) {
+        None => "created".to_owned(),
+        Some(old) if old == version => format!("unchanged (version {version})"),
+        Some(_) => format!("changed (version {version})"),
+    };
+    format!("{}: {what}\n", title(response))
+}
+
+fn plan(response: &ApplyResponse) -> String {
     let of = |action| {
         response
             .plan
@@ -169,21 +218,14 @@ fn render(response: &ApplyResponse, dry_run: bool) -> String {
     .filter(|(action, _)| of(*action) > 0)
     .map(|(action, what)| format!("{} {what}", count(of(action), "replica")))
     .collect();
-    let done = match (dry_run, version) {
-        (true, _) => "valid, nothing changed".to_owned(),
-        (false, 1) => "created".to_owned(),
-        (false, version) => format!("accepted as version {version}"),
-    };
-    let mut text = format!("application {}/{}: {done}", clean(&namespace), clean(&name));
+    let mut text = format!("{}: valid, nothing changed", title(response));
     if !changes.is_empty() {
         text += &format!("; {}", changes.join(", "));
     }
     text.push('\n');
-    if dry_run && !response.plan.is_empty() {
-        text += &table(
-            &["ACTION", "SERVICE", "REPLICA", "WHERE"],
-            &response.plan.iter().map(step).collect::<Vec<_>>(),
-        );
+    if !response.plan.is_empty() {
+        let rows: Vec<_> = response.plan.iter().map(step).collect();
+        text += &table(&["ACTION", "SERVICE", "REPLICA", "WHERE"], &rows);
     }
     text
 }

@@ -39,12 +39,12 @@ impl Patience {
     }
 }
 
-/// Follows an application until each replica runs. Failures of the replicas in `replaced` that are there already do not count.
+/// Follows an application until each replica runs. Failures in the services `replaced` that are there already do not count.
 pub(crate) async fn until_ready(
     context: &Context,
     remote: &Remote,
     application: &Application,
-    replaced: &BTreeSet<(String, u32)>,
+    replaced: &BTreeSet<String>,
     patience: &Patience,
 ) -> Result<(), CliError> {
     let mut excused: Option<BTreeSet<String>> = None;
@@ -174,11 +174,11 @@ fn rows(observed: &Observed, application: &Application) -> Vec<Row> {
     rows
 }
 
-fn already_failed(observed: &Observed, replaced: &BTreeSet<(String, u32)>) -> BTreeSet<String> {
+fn already_failed(observed: &Observed, replaced: &BTreeSet<String>) -> BTreeSet<String> {
     let failed = observed.failed();
     let instances = observed.instances().into_iter();
     instances
-        .filter(|i| failed.contains(&i.id) && replaced.contains(&(i.service.clone(), i.ordinal)))
+        .filter(|i| failed.contains(&i.id) && replaced.contains(&i.service))
         .map(|i| i.id.clone())
         .collect()
 }

@@ -100,7 +100,7 @@ async fn apply_says_what_follows_and_repeats_with_one_request_id() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(
         ran.out,
-        "application default/hello: created; 2 replicas to create\n"
+        "application default/hello: unchanged (version 1)\n"
     );
     let asked = server.canned.asked.lock().unwrap().clone();
     assert_eq!(asked.len(), 2, "{asked:?}");

@@ -7,6 +7,7 @@
 )]
 
 mod dev;
+mod meaning;
 mod readme;
 
 use std::{
