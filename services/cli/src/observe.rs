@@ -189,7 +189,8 @@ pub(crate) fn why(instance: &Instance) -> String {
     if !instance.message.is_empty() {
         parts.push(instance.message.clone());
     }
-    if let (Some(code), true) = (instance.exit_code, has_ended(instance)) {
+    let told = instance.message.contains("exit code");
+    if let (Some(code), true) = (instance.exit_code, has_ended(instance) && !told) {
         parts.push(format!("exit code {code}"));
     }
     if instance.phase() == InstancePhase::Pending && !instance.candidates.is_empty() {
