@@ -7,6 +7,8 @@ mod accept;
 mod capacity;
 mod holdings;
 mod states;
+#[cfg(test)]
+mod tests;
 
 pub mod driver;
 
@@ -115,13 +117,13 @@ impl Uplink {
     /// The store failed; calling again is right.
     pub async fn poll(&mut self) -> Result<Vec<v1::ChildMessage>, StoreError> {
         let revision = *self.context.store.watch().borrow();
-        if self.read_at != Some(revision) {
+        let wall = self.context.clock.wall();
+        if self.read_at != Some(revision) || self.states.is_due(wall) {
             self.states
                 .refresh(&self.context, self.child.accepted_point())
                 .await?;
             self.read_at = Some(revision);
         }
-        let wall = self.context.clock.wall();
         let versions = self.states.versions();
         let (assignments, digest) = self.states.digests();
         let render = |id: AssignmentId| self.states.render(id, wall);

@@ -33,7 +33,10 @@ pub(super) struct States {
     capacity: v1::Capacity,
     capacity_version: u64,
     version: StateVersion,
-    settled_revision: u64,
+    /// The newest point of the root of which everything has a place here.
+    settled: Option<Accepted>,
+    /// By the wall clock: states change then without a change in the database.
+    again: Option<Time>,
 }
 
 impl States {
@@ -59,10 +62,14 @@ impl States {
             of_slot.entry(assignment.slot).or_default().push(assignment);
         }
         let mut before = std::mem::take(&mut self.states);
+        let now = context.clock.wall();
+        self.again = None;
         for slot in &slots {
             let id = AssignmentId(slot.id.0);
             let mine = of_slot.get(&slot.id).map_or(&[][..], Vec::as_slice);
-            let mut state = state_of(slot, mine, &names);
+            let awaited = awaited(slot, mine, now);
+            self.again = [self.again, awaited].into_iter().flatten().min();
+            let mut state = state_of(slot, mine, &names, awaited.is_some());
             state.version = match before.remove(&id) {
                 Some(old) if old.report == state.report && same_start(&old, &state) => old.version,
                 Some(_) | None => {
@@ -73,13 +80,20 @@ impl States {
             self.states.insert(id, state);
         }
         // A slot without a place is in nobody's free amounts yet: until it is, the root keeps its own reservation.
+        // It has none for what it does not know.
+        let held = |s: &Slot| s.upstream.as_ref().is_some_and(|up| up.orphan);
         let waiting = slots
             .iter()
-            .any(|s| s.desired != Desired::Stop && !of_slot.contains_key(&s.id));
+            .any(|s| s.desired != Desired::Stop && !held(s) && !of_slot.contains_key(&s.id));
+        let same =
+            |a: &Accepted, b: &Accepted| (a.lineage, a.issuer_epoch) == (b.lineage, b.issuer_epoch);
         if !waiting {
-            self.settled_revision = accepted.map_or(0, |a| a.revision);
+            self.settled = accepted;
+        } else if !matches!((&self.settled, &accepted), (Some(a), Some(b)) if same(a, b)) {
+            self.settled = None;
         }
-        let capacity = capacity::of(&children, &assignments, self.settled_revision);
+        let included = self.settled.map_or(0, |settled| settled.revision);
+        let capacity = capacity::of(&children, &assignments, included);
         if capacity != self.capacity {
             self.capacity = capacity;
             self.capacity_version += 1;
@@ -96,9 +110,11 @@ impl States {
 
     /// Digests of what is held and of its states, as the link compares them.
     pub(super) fn digests(&self) -> (Digest16, Digest16) {
+        // What the root does not name has no order there either.
         let held = self
             .states
             .iter()
+            .filter(|(_, s)| !s.report.orphan)
             .map(|(id, s)| (*id, s.report.generation, s.desired, s.report.restart_count));
         let told = self
             .states
@@ -108,6 +124,11 @@ impl States {
             digest::assignments(held),
             digest::states(told.map(|(id, s)| (*id, s.phase, s.report.restarts))),
         )
+    }
+
+    /// Whether states have changed by the passing of time.
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        self.again.is_some_and(|at| at <= now)
     }
 
     pub(super) fn render(&self, id: AssignmentId, now: Time) -> Option<v1::InstanceReport> {
@@ -142,7 +163,20 @@ fn same_start(a: &State, b: &State) -> bool {
     a.running_since == b.running_since
 }
 
-fn state_of(slot: &Slot, assignments: &[&Assignment], names: &BTreeMap<ChildId, String>) -> State {
+/// Until when an instance that the root had recorded may come back: this cluster lost its memory and the worker has not
+/// reported since. `None` if there is nothing to wait for.
+fn awaited(slot: &Slot, assignments: &[&Assignment], now: Time) -> Option<Time> {
+    let upstream = slot.upstream.as_ref()?;
+    let waits = upstream.recorded.is_some() && assignments.is_empty() && now < upstream.hold_until;
+    waits.then_some(upstream.hold_until)
+}
+
+fn state_of(
+    slot: &Slot,
+    assignments: &[&Assignment],
+    names: &BTreeMap<ChildId, String>,
+    awaited: bool,
+) -> State {
     let upstream = slot.upstream.as_ref();
     let live = assignments
         .iter()
@@ -182,6 +216,7 @@ fn state_of(slot: &Slot, assignments: &[&Assignment], names: &BTreeMap<ChildId, 
         running_since = observed.running_since;
     }
     let phase = match (slot.desired, any) {
+        (Desired::Stop, None) if awaited => Phase::Stopping,
         (Desired::Stop, None) => Phase::Stopped,
         (Desired::Stop, Some(_)) => Phase::Stopping,
         (Desired::Run | Desired::Pause | Desired::Hold, None) => Phase::Pending,

@@ -79,7 +79,7 @@ impl Leases {
     }
 }
 
-/// Workers of one kind: one bucket for a worker, several for a cluster.
+/// Workers of one kind: one bucket for a worker, several for a cluster, also of one kind.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Bucket {
     /// CPU architecture in OCI's words.
@@ -90,7 +90,7 @@ pub struct Bucket {
     pub workers: u32,
     /// Free on all of them.
     pub free: Resources,
-    /// Free on the one that is freest.
+    /// Free on one of them; no other one has more of anything.
     pub largest: Resources,
 }
 

@@ -6,7 +6,7 @@ use edgeio_domain::{
     child::Child,
     ids::{AppUid, AssignmentId, ChildId, SlotId, SpecHash},
     plan::tier::SlotView,
-    records::{Application, Assignment, Desired, Slot},
+    records::{Application, Assignment, Slot},
 };
 use edgeio_scheduler::{Candidate, Pool};
 use edgeio_store::{ApplicationFilter, AssignmentFilter, ReadTx, SlotFilter, StoreError};
@@ -84,11 +84,12 @@ impl Gathered {
             let Some(child) = self.children.get(&assignment.child) else {
                 continue;
             };
-            let included = assignment.order_revision <= child.capacity.includes_revision;
-            let takes =
-                assignment.takes_room() && !(included && assignment.desired != Desired::Hold);
+            // A worker includes nothing. What a cluster holds is in its own numbers, though no order of this tier is.
+            let includes = child.capacity.includes_revision;
+            let included = includes > 0 && assignment.order_revision <= includes;
             if let Ok(demand) = demands.get(assignment.spec_hash)
-                && takes
+                && assignment.takes_room()
+                && !included
             {
                 pool.reserve(child.id, demand);
             }

@@ -7,7 +7,7 @@ use edgeio_domain::{
     ids::{AssignmentId, ChildId, SlotId},
     lifecycle::Phase,
     name::Name,
-    records::{AppKey, Assignment, Desired, Event, Observed, Owner, Refusal},
+    records::{AppKey, Assignment, Desired, Event, Observed, Owner, Refusal, Slot},
     time::Time,
 };
 use edgeio_link::{
@@ -300,6 +300,18 @@ fn meet(
         warn!(%child, instance = %id, "unknown instance without a readable slot or spec is left alone");
         return;
     };
+    let awaited = |slot: &Slot| {
+        let at = slot.upstream.as_ref().and_then(|up| up.recorded.as_ref());
+        at.is_some_and(|at| at.instance == id)
+    };
+    if work.slot(slot_id).is_some_and(awaited) {
+        work.change_slot(slot_id, |slot| {
+            // It is here: nothing waits for it once it is gone again.
+            if let Some(upstream) = &mut slot.upstream {
+                upstream.recorded = None;
+            }
+        });
+    }
     let buried = work.is_tombstoned(id.0) || work.is_tombstoned(slot_id.0);
     let slot = work.slot(slot_id);
     let app = slot.map_or_else(

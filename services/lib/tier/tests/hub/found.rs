@@ -1,10 +1,13 @@
 //! What a child holds and the database does not know.
 
-use edgeio_domain::{lifecycle::Phase, records::Desired};
+use edgeio_domain::{
+    lifecycle::Phase,
+    records::{Desired, Incarnation, Upstream},
+    time::Time,
+};
 use edgeio_store::Write;
 
 use crate::bed::{Bed, asg, entry, full, part, uuid};
-use edgeio_domain::time::Time;
 
 fn running(n: u128) -> edgeio_proto::link::v1::InstanceReport {
     entry(asg(n), 3, Desired::Run, Phase::Running)
@@ -75,4 +78,31 @@ async fn what_cannot_be_read_or_is_over_is_not_kept() {
         .await;
     assert_eq!(bed.rows().await, []);
     bed.tell(session, part(2, Vec::new())).await;
+}
+
+#[tokio::test]
+async fn what_its_slot_waited_for_is_waited_for_no_longer_once_it_is_here() {
+    let bed = Bed::new();
+    let child = bed.child(1).await;
+    bed.order(child, 10, 1, Desired::Run).await;
+    let mut slot = bed.slot(10).await.unwrap();
+    slot.upstream = Some(Upstream {
+        slot: slot.id,
+        generation: 1,
+        recorded: Some(Incarnation {
+            instance: asg(10),
+            worker: child,
+            worker_name: String::new(),
+        }),
+        hold_until: Time(i64::MAX),
+        orphan: false,
+        returned: None,
+    });
+    bed.write([Write::DeleteAssignment(asg(10)), Write::PutSlot(slot)])
+        .await;
+    bed.plan().await;
+    assert_eq!(bed.rows().await, [], "it may come back");
+    bed.attached(child, 1, vec![running(10)]).await;
+    let upstream = bed.slot(10).await.unwrap().upstream.unwrap();
+    assert_eq!(upstream.recorded, None);
 }

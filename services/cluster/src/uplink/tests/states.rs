@@ -1,0 +1,68 @@
+//! What became of the root's slots, as it is told.
+
+use edgeio_domain::{digest, lifecycle::Phase, records::Desired};
+use edgeio_proto::link::v1;
+
+use super::bed::{Bed, order, phase, run, uuid};
+
+#[tokio::test]
+async fn a_state_is_told_once_and_again_when_it_changes() {
+    let mut bed = Bed::new().await;
+    bed.worker(50, 4, 4).await;
+    bed.snapshot(vec![run(1)]).await;
+    assert_eq!(phase(&bed.state(1).await), Phase::Pending);
+    bed.plan().await;
+    assert_eq!(phase(&bed.state(1).await), Phase::Scheduled);
+    bed.all_are(Phase::Running).await;
+    let running = bed.state(1).await;
+    assert_eq!(phase(&running), Phase::Running);
+    let lives = running.incarnation.unwrap();
+    assert_eq!(lives.worker_name, "w50");
+    assert_eq!(lives.instance_id, bed.instances().await[0].id.to_string());
+    bed.recorded().await;
+    assert!(bed.reports().await.is_empty());
+    bed.wait(15_000);
+    let heartbeat = bed.reports().await.remove(0);
+    assert_eq!(heartbeat.entries, []);
+    assert!(heartbeat.capacity.is_none());
+}
+
+#[tokio::test]
+async fn what_has_no_place_is_told_with_its_reasons_and_handed_back_after_a_while() {
+    let mut bed = Bed::new().await;
+    bed.worker(50, 0, 4).await;
+    bed.snapshot(vec![run(1)]).await;
+    bed.plan().await;
+    let pending = bed.state(1).await;
+    assert_eq!(phase(&pending), Phase::Pending);
+    assert_eq!(pending.candidates[0].name, "worker w50");
+    assert_eq!(pending.rejection, None);
+    bed.wait(5_000);
+    bed.plan().await;
+    let returned = bed.state(1).await.rejection.unwrap();
+    assert_eq!(returned.reason(), v1::RejectionReason::Unplaceable);
+    assert!(returned.message.contains("w50"), "{}", returned.message);
+}
+
+#[tokio::test]
+async fn digests_leave_out_what_is_held_and_what_is_stopped() {
+    let mut bed = Bed::new().await;
+    bed.worker(50, 4, 4).await;
+    bed.snapshot(vec![run(1), run(2), run(3)]).await;
+    bed.plan().await;
+    bed.all_are(Phase::Running).await;
+    bed.snapshot(vec![run(1), order(3, 2, v1::Desired::Stop)])
+        .await;
+    bed.plan().await;
+    let report = bed.reports().await.remove(0);
+    let id = |n| edgeio_domain::ids::AssignmentId(uuid(n));
+    assert_eq!(
+        report.assignments_digest,
+        digest::assignments([(id(1), 1, Desired::Run, 0)]),
+        "the root holds 2, so it is not in its digest either"
+    );
+    assert_eq!(
+        report.states_digest,
+        digest::states([(id(1), Phase::Running, 0), (id(2), Phase::Running, 0)])
+    );
+}
