@@ -60,8 +60,6 @@ pub struct Identity {
     /// Its id.
     pub id: ChildId,
     keys: KeyPair,
-    /// The identity existed before this start.
-    pub known: bool,
 }
 
 impl Identity {
@@ -84,7 +82,6 @@ impl Identity {
         Some(Self {
             id: ChildId(stored.cluster_id),
             keys,
-            known: true,
         })
     }
 
@@ -102,7 +99,6 @@ impl Identity {
         Ok(Self {
             id: ChildId(id),
             keys,
-            known: false,
         })
     }
 
@@ -170,7 +166,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = Identity::open(dir.path()).unwrap();
         let again = Identity::open(dir.path()).unwrap();
-        assert!(!first.known && again.known && first.id == again.id);
+        assert_eq!(first.id, again.id);
         let worker = ChildId(Uuid::now_v7());
         let credential = first.credential(worker, "UKEY").unwrap();
         assert_eq!(again.verify(&credential, "UKEY"), Some(worker));

@@ -87,8 +87,6 @@ pub struct Meta {
     pub session_epoch: u64,
     /// A cluster's point with its root.
     pub uplink: Uplink,
-    /// The database is younger than the identity beside it: what was there before is waited for until this time.
-    pub adopt_until: Time,
 }
 
 /// What a cluster has accepted from its root.
@@ -246,7 +244,7 @@ pub enum Write {
     DeleteChild(ChildId),
     /// Remembers that an id was stopped for good.
     PutTombstone(Uuid, Time),
-    /// Replaces issuer_epoch, session_epoch, uplink and adopt_until; lineage and revision are the store's own.
+    /// Replaces issuer_epoch, session_epoch and uplink; lineage and revision are the store's own.
     PutMeta(Meta),
     /// Adds an event.
     PutEvent(Event),

@@ -308,7 +308,6 @@ pub(crate) fn meta(seed: u64) -> Meta {
                 revision: dice.u64(),
             }),
         },
-        adopt_until: dice.time(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Facts of the database: one row.
 
-use edgeio_domain::{child::Accepted, ids::Lineage, time::Time};
+use edgeio_domain::{child::Accepted, ids::Lineage};
 use sea_orm::entity::prelude::*;
 
 use crate::api::{Meta, Uplink};
@@ -20,7 +20,6 @@ pub struct Model {
     pub uplink_lineage: Option<Uuid>,
     pub uplink_issuer_epoch: Option<i64>,
     pub uplink_revision: Option<i64>,
-    pub adopt_until: i64,
     /// Changes up to this revision are no longer kept.
     pub compacted_revision: i64,
 }
@@ -42,7 +41,6 @@ impl Model {
             uplink_lineage: accepted.map(|accepted| accepted.lineage.0),
             uplink_issuer_epoch: accepted.map(|accepted| accepted.issuer_epoch.cast_signed()),
             uplink_revision: accepted.map(|accepted| accepted.revision.cast_signed()),
-            adopt_until: meta.adopt_until.0,
             compacted_revision: compacted.cast_signed(),
         }
     }
@@ -59,7 +57,6 @@ impl Model {
             revision: self.revision.cast_unsigned(),
             session_epoch: self.session_epoch.cast_unsigned(),
             uplink: Uplink { accepted },
-            adopt_until: Time(self.adopt_until),
         }
     }
 }

@@ -74,7 +74,6 @@ fn meta() -> TableCreateStatement {
         .col(uuid_null("uplink_lineage"))
         .col(big_integer_null("uplink_issuer_epoch"))
         .col(big_integer_null("uplink_revision"))
-        .col(big_integer("adopt_until"))
         .col(big_integer("compacted_revision"))
         .to_owned()
 }
