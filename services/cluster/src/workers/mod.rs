@@ -2,6 +2,8 @@
 
 mod leave;
 mod register;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 

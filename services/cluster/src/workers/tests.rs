@@ -1,0 +1,369 @@
+//! Joining and leaving over a store in memory.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use edgeio_domain::{
+    child::ChildState,
+    ids::{AppUid, AssignmentId, ChildId, Lineage, SlotId, SpecHash},
+    lifecycle::Phase,
+    name::Name,
+    records::{AppKey, Assignment, Desired, Observed, Owner},
+    resources::Resources,
+    time::{Clock, Time},
+};
+use edgeio_proto::{
+    cluster::v1::{
+        Inventory, LeaveRequest, LeaveResponse, RegisterRequest, RegisterResponse, RuntimeInfo,
+    },
+    link::v1,
+};
+use edgeio_store::{AssignmentFilter, MemoryStore, Store, Write};
+use edgeio_tier::{
+    context::{Context, Times},
+    system::SystemIds,
+};
+use uuid::Uuid;
+
+use super::{Gate, GateError, Welcome, leave::leave, register::register};
+use crate::identity::Identity;
+
+struct HandClock(AtomicI64);
+
+impl Clock for HandClock {
+    fn wall(&self) -> Time {
+        Time(self.0.load(Ordering::Relaxed))
+    }
+    fn boot(&self) -> Time {
+        self.wall()
+    }
+}
+
+struct Bed {
+    gate: Gate,
+    store: Arc<MemoryStore>,
+    directory: tempfile::TempDir,
+}
+
+impl Bed {
+    fn new() -> Self {
+        Self::over(tempfile::tempdir().unwrap(), 1)
+    }
+
+    /// The same cluster with an empty database.
+    fn without_memory(self) -> Self {
+        Self::over(self.directory, 2)
+    }
+
+    fn over(directory: tempfile::TempDir, lineage: u128) -> Self {
+        let clock = Arc::new(HandClock(AtomicI64::new(1_700_000_000_000)));
+        let lineage = Lineage(Uuid::from_u128(lineage));
+        let store = Arc::new(MemoryStore::new(lineage, clock.clone()));
+        let identity = Identity::open(directory.path()).unwrap();
+        let context = Context {
+            store: store.clone(),
+            clock,
+            ids: Arc::new(SystemIds),
+            own: Owner::Cluster(identity.id),
+            noun: "worker",
+            times: Times::default(),
+        };
+        let welcome = Welcome {
+            cluster_name: "north".to_owned(),
+            broker_address: "broker".to_owned(),
+            broker_port: 4222,
+            telemetry_interval: std::time::Duration::from_secs(5),
+        };
+        Self {
+            gate: Gate::new(context, Arc::new(identity), welcome),
+            store,
+            directory,
+        }
+    }
+
+    async fn join(&self, request: RegisterRequest) -> RegisterResponse {
+        register(&self.gate, request).await.unwrap()
+    }
+
+    async fn leave(
+        &self,
+        worker: &RegisterResponse,
+        keep: bool,
+    ) -> Result<LeaveResponse, GateError> {
+        let request = LeaveRequest {
+            worker_id: worker.worker_id.clone(),
+            credential: worker.credential.clone(),
+            keep,
+        };
+        leave(&self.gate, request).await
+    }
+
+    async fn state(&self, worker: &RegisterResponse) -> Option<ChildState> {
+        let tx = self.store.read().await.unwrap();
+        let child = tx.child(id(worker)).await.unwrap();
+        child.map(|child| child.state)
+    }
+
+    async fn instances(&self) -> Vec<Assignment> {
+        let tx = self.store.read().await.unwrap();
+        tx.assignments(&AssignmentFilter::default()).await.unwrap()
+    }
+
+    async fn write(&self, write: Write) {
+        let mut tx = self.store.write().await.unwrap();
+        tx.stage(write);
+        tx.commit().await.unwrap();
+    }
+
+    /// An instance that runs on a worker.
+    async fn runs(&self, worker: &RegisterResponse, n: u128, desired: Desired) {
+        let assignment = Assignment {
+            id: AssignmentId(Uuid::from_u128(n)),
+            slot: SlotId(Uuid::from_u128(n + 1000)),
+            app: AppKey {
+                owner: Owner::Root,
+                namespace: Name::from_any("default"),
+                name: Name::from_any("web"),
+            },
+            app_uid: AppUid::default(),
+            service: Name::from_any("front"),
+            ordinal: 0,
+            child: id(worker),
+            generation: 1,
+            desired,
+            restart_count: 0,
+            spec_hash: SpecHash::default(),
+            demand: Resources::default(),
+            observed: Observed {
+                phase: Phase::Running,
+                ..Default::default()
+            },
+            created_at: Time(0),
+            order_revision: 0,
+            revision: 0,
+        };
+        self.write(Write::PutAssignment {
+            assignment,
+            ordered: false,
+        })
+        .await;
+    }
+}
+
+fn id(worker: &RegisterResponse) -> ChildId {
+    worker.worker_id.parse().unwrap()
+}
+
+fn key() -> String {
+    nkeys::KeyPair::new_user().public_key()
+}
+
+/// A worker on host `edge` with that key.
+fn worker(public_key: &str) -> RegisterRequest {
+    RegisterRequest {
+        public_key: public_key.to_owned(),
+        inventory: Some(Inventory {
+            hostname: "edge".to_owned(),
+            architecture: "amd64".to_owned(),
+            cores: 4,
+            memory_bytes: 8 << 30,
+            runtimes: ["process", "docker"]
+                .map(|name| RuntimeInfo {
+                    name: name.to_owned(),
+                    ..Default::default()
+                })
+                .to_vec(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn the_same_key_gets_the_same_id_and_name() {
+    let bed = Bed::new();
+    let (one, two) = (key(), key());
+    let first = bed.join(worker(&one)).await;
+    let revision = *bed.store.watch().borrow();
+    let again = bed.join(worker(&one)).await;
+    assert_eq!(
+        (&again.worker_id, &again.name),
+        (&first.worker_id, &first.name)
+    );
+    assert_eq!(
+        *bed.store.watch().borrow(),
+        revision,
+        "nothing is written for it"
+    );
+    let other = bed.join(worker(&two)).await;
+    assert_ne!(other.worker_id, first.worker_id);
+    assert_eq!(
+        (first.name.as_str(), other.name.as_str()),
+        ("edge", "edge-2")
+    );
+    assert_eq!(
+        bed.join(worker(&two)).await.name,
+        "edge-2",
+        "it keeps its number"
+    );
+    let named = RegisterRequest {
+        name: "gate".to_owned(),
+        ..worker(&two)
+    };
+    assert_eq!(bed.join(named).await.name, "gate");
+}
+
+#[tokio::test]
+async fn it_is_told_where_the_broker_is_and_known_with_what_it_has() {
+    let bed = Bed::new();
+    let joined = bed.join(worker(&key())).await;
+    assert_eq!(
+        (joined.broker_address.as_str(), joined.broker_port),
+        ("broker", 4222)
+    );
+    assert_eq!(joined.report_interval_ms, 15_000);
+    assert_eq!(joined.telemetry_interval_ms, 5_000);
+    assert_eq!(bed.state(&joined).await, Some(ChildState::Registered));
+    let tx = bed.store.read().await.unwrap();
+    let child = tx.child(id(&joined)).await.unwrap().unwrap();
+    assert_eq!(child.capacity.allocatable.cpu_millis, 4000);
+    assert_eq!(child.capacity.buckets[0].runtimes, ["docker", "process"]);
+    drop(tx);
+    let less = RegisterRequest {
+        capacity: Some(v1::Resources {
+            cpu_millis: 500,
+            memory_bytes: 1 << 20,
+        }),
+        ..worker(&child.public_key)
+    };
+    bed.join(less).await;
+    let tx = bed.store.read().await.unwrap();
+    let child = tx.child(id(&joined)).await.unwrap().unwrap();
+    assert_eq!(child.capacity.allocatable.cpu_millis, 500);
+}
+
+#[tokio::test]
+async fn a_credential_brings_the_id_back_to_a_cluster_without_memory_and_only_with_its_key() {
+    let bed = Bed::new();
+    let (own, thief) = (key(), key());
+    let before = bed.join(worker(&own)).await;
+    let bed = bed.without_memory();
+    let with = |key: &str| RegisterRequest {
+        credential: before.credential.clone(),
+        ..worker(key)
+    };
+    let stolen = bed.join(with(&thief)).await;
+    assert_ne!(stolen.worker_id, before.worker_id);
+    let back = bed.join(with(&own)).await;
+    assert_eq!(back.worker_id, before.worker_id);
+    assert_eq!(back.cluster_id, before.cluster_id);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_registration_is_named() {
+    let bed = Bed::new();
+    let good = worker(&key());
+    let big = Inventory {
+        hostname: "x".repeat(65 * 1024),
+        ..good.inventory.clone().unwrap()
+    };
+    for (request, wrong) in [
+        (worker("not a key"), "public_key"),
+        (
+            RegisterRequest {
+                inventory: None,
+                ..good.clone()
+            },
+            "inventory.architecture",
+        ),
+        (
+            RegisterRequest {
+                inventory: Some(big),
+                ..good
+            },
+            "inventory",
+        ),
+    ] {
+        match register(&bed.gate, request).await {
+            Err(GateError::Field { field, .. }) => assert_eq!(field, wrong),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_stops_everything_first_and_is_gone_when_nothing_remains() {
+    let bed = Bed::new();
+    let joined = bed.join(worker(&key())).await;
+    bed.runs(&joined, 1, Desired::Run).await;
+    bed.runs(&joined, 2, Desired::Hold).await;
+    bed.runs(&joined, 3, Desired::Stop).await;
+    assert_eq!(bed.leave(&joined, false).await.unwrap().remaining, 3);
+    assert_eq!(bed.state(&joined).await, Some(ChildState::Left));
+    let orders: Vec<_> = bed
+        .instances()
+        .await
+        .iter()
+        .map(|a| (a.desired, a.generation))
+        .collect();
+    assert_eq!(
+        orders,
+        [(Desired::Stop, 2), (Desired::Stop, 2), (Desired::Stop, 1)]
+    );
+    let revision = *bed.store.watch().borrow();
+    assert_eq!(bed.leave(&joined, false).await.unwrap().remaining, 3);
+    assert_eq!(
+        *bed.store.watch().borrow(),
+        revision,
+        "asking again orders nothing again"
+    );
+    for instance in bed.instances().await {
+        bed.write(Write::DeleteAssignment(instance.id)).await;
+    }
+    assert_eq!(bed.leave(&joined, false).await.unwrap().remaining, 0);
+    assert_eq!(bed.state(&joined).await, None);
+    let twice = bed.leave(&joined, false).await;
+    assert!(matches!(twice, Err(GateError::Unknown(_))), "{twice:?}");
+}
+
+#[tokio::test]
+async fn who_leaves_and_keeps_its_jobs_is_gone_at_once_and_they_are_recorded() {
+    let bed = Bed::new();
+    let joined = bed.join(worker(&key())).await;
+    bed.runs(&joined, 1, Desired::Run).await;
+    assert_eq!(bed.leave(&joined, true).await.unwrap().remaining, 1);
+    assert_eq!(bed.state(&joined).await, None);
+    assert_eq!(bed.instances().await, []);
+    let tx = bed.store.read().await.unwrap();
+    let events = tx.events(10).await.unwrap();
+    assert_eq!(events[0].reason, "Abandoned");
+    assert!(
+        events[0].message.contains("worker edge"),
+        "{}",
+        events[0].message
+    );
+    let one = Uuid::from_u128(1);
+    assert_eq!(tx.tombstones(&[one]).await.unwrap(), [one]);
+}
+
+#[tokio::test]
+async fn nobody_leaves_for_another_and_a_new_start_ends_the_leaving() {
+    let bed = Bed::new();
+    let own = key();
+    let (joined, other) = (bed.join(worker(&own)).await, bed.join(worker(&key())).await);
+    let forged = RegisterResponse {
+        credential: other.credential.clone(),
+        ..joined.clone()
+    };
+    let refused = bed.leave(&forged, false).await;
+    assert!(
+        matches!(refused, Err(GateError::Credential(_))),
+        "{refused:?}"
+    );
+    bed.runs(&joined, 1, Desired::Run).await;
+    bed.leave(&joined, false).await.unwrap();
+    bed.join(worker(&own)).await;
+    assert_eq!(bed.state(&joined).await, Some(ChildState::Registered));
+}
