@@ -1,7 +1,11 @@
 //! Children for people: lists, pages, watches, forgetting.
 
-use edgeio_domain::{child::ChildState, name::Name, records::Owner};
-use edgeio_proto::cluster::v1::ForgetRequest;
+use edgeio_domain::{
+    child::ChildState,
+    name::Name,
+    records::{Assignment, Desired, Owner},
+};
+use edgeio_proto::{api::v1, cluster::v1::ForgetRequest};
 use edgeio_server::{
     auth::Role,
     status::{Classify, Kind},
@@ -13,7 +17,7 @@ use edgeio_tier::apps::{
 };
 use futures::StreamExt as _;
 
-use crate::support::{Bed, as_role, web, who};
+use crate::support::{Bed, as_role, phase, web, who};
 
 fn forget(worker: &str, force: bool) -> Forget {
     let rest = ForgetRequest {
@@ -159,5 +163,45 @@ async fn a_watch_tells_what_is_and_what_becomes_of_it() {
         change,
         ChildChange::Gone(north),
         "only what it is now is told"
+    );
+}
+
+#[tokio::test]
+async fn a_stop_that_a_departed_child_never_confirms_is_shown_until_it_is_forgotten() {
+    let bed = Bed::cluster();
+    let worker = bed.child("w1", 4).await;
+    bed.applied(web(1)).await;
+    bed.settle().await;
+    bed.write(
+        bed.assignments()
+            .await
+            .into_iter()
+            .map(|assignment| Write::PutAssignment {
+                assignment: Assignment {
+                    desired: Desired::Stop,
+                    generation: assignment.generation + 1,
+                    ..assignment
+                },
+                ordered: true,
+            }),
+    )
+    .await;
+    bed.becomes(worker, ChildState::Left).await;
+    bed.child("w2", 4).await;
+    bed.plan().await;
+    let shown = bed.instances().await.remove(0);
+    assert_eq!(shown.phase(), v1::InstancePhase::Stopping);
+    assert_eq!(shown.reason, "Unconfirmed");
+    assert!(shown.message.contains("worker w1"), "{}", shown.message);
+    let status = bed.status("web").await;
+    assert_eq!(phase(&status), v1::ApplicationPhase::Progressing);
+    assert_eq!(status.services[0].running, 0);
+
+    bed.children.forget(forget("w1", false)).await.unwrap();
+    bed.settle().await;
+    let shown = bed.instances().await.remove(0);
+    assert_eq!(
+        (shown.worker.as_str(), shown.phase()),
+        ("w2", v1::InstancePhase::Running)
     );
 }

@@ -75,6 +75,10 @@ impl Picture<'_> {
         let orphan = slot
             .and_then(|slot| slot.upstream.as_ref())
             .is_some_and(|upstream| upstream.orphan);
+        if let Some(silent) = self.unconfirmed(assignment) {
+            "Unconfirmed".clone_into(&mut instance.reason);
+            instance.message = silent;
+        }
         if assignment.desired == Desired::Hold || orphan {
             HELD.clone_into(&mut instance.reason);
             instance.message = if orphan {
@@ -84,6 +88,18 @@ impl Picture<'_> {
             };
         }
         instance
+    }
+
+    /// Says that a stop waits for a child that is not heard: until it confirms, nothing takes the replica's place.
+    fn unconfirmed(&self, assignment: &Assignment) -> Option<String> {
+        let waits = assignment.desired == Desired::Stop && !self.hears(assignment.child);
+        let noun = self.scope.child_noun();
+        let name = self.child(assignment.child);
+        waits.then(|| {
+            format!(
+                "{noun} {name} is not heard and has not said that it stopped: if it will not come back, forget it"
+            )
+        })
     }
 
     /// A slot without a place.
@@ -125,6 +141,10 @@ impl Picture<'_> {
 /// The phase that is shown: what was reported, once the child has answered.
 pub(super) fn phase(assignment: &Assignment) -> v1::InstancePhase {
     let observed = &assignment.observed;
+    if assignment.desired == Desired::Stop && !observed.phase.is_terminal() {
+        // What was reported before the stop was ordered says nothing about what is to be.
+        return v1::InstancePhase::Stopping;
+    }
     if observed.generation == 0 && observed.phase == Phase::Pending {
         return v1::InstancePhase::Scheduled;
     }
