@@ -7,8 +7,8 @@ use super::bed::{Bed, run, uuid};
 
 async fn offer(bed: &mut Bed) -> v1::Capacity {
     let reports = bed.reports().await;
-    let offers = reports.into_iter().filter_map(|r| r.capacity);
-    offers.last().expect("a capacity is told")
+    let mut offers: Vec<_> = reports.into_iter().filter_map(|r| r.capacity).collect();
+    offers.pop().expect("a capacity is told")
 }
 
 #[tokio::test]
