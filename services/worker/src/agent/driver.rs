@@ -50,6 +50,8 @@ pub(super) enum Next {
     Stop {
         /// Whose jobs run on.
         worker: Uuid,
+        /// How long each of them has to stop, should they be stopped too.
+        graces: BTreeMap<AssignmentId, Duration>,
     },
     /// The cluster takes this worker for another one, and it holds nothing: go on as that one.
     Join(Membership),
@@ -184,6 +186,7 @@ impl Driver {
         self.hang_up().await;
         Ok(Next::Stop {
             worker: self.membership.worker_id,
+            graces: self.node.graces(),
         })
     }
 

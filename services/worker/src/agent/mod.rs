@@ -158,9 +158,9 @@ pub async fn run_with(
         announce(&membership, &node);
         let driver = Driver::new(node, membership, registration.clone(), fresh);
         match driver.run(&mut stop).await? {
-            Next::Stop { worker } => {
+            Next::Stop { worker, graces } => {
                 if options.stop_jobs_on_exit {
-                    stop::stop_all(&engines, worker).await;
+                    stop::stop_all(&engines, worker, &graces).await;
                 }
                 return Ok(());
             }

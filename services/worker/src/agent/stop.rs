@@ -1,28 +1,36 @@
 //! Stopping every job at the end, for a worker that lives only as long as the program that it is part of.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use edgeio_domain::spec::DEFAULT_STOP_GRACE;
+use edgeio_domain::{ids::AssignmentId, spec::DEFAULT_STOP_GRACE};
 use tokio::{task::JoinSet, time::timeout};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::engines::Engines;
 
-/// How long all jobs may take: the usual grace, and the time to kill.
-const STOP_ALL_WITHIN: Duration = Duration::from_secs(25);
+/// What jobs may take beyond the longest of their graces: the time to kill and to remove them.
+const MARGIN: Duration = Duration::from_secs(15);
 
-/// Stops and removes every job of a worker.
-pub(super) async fn stop_all(engines: &Engines, worker: Uuid) {
+/// Stops and removes every job of a worker, each with its own grace.
+pub(super) async fn stop_all(
+    engines: &Engines,
+    worker: Uuid,
+    graces: &BTreeMap<AssignmentId, Duration>,
+) {
+    let mut longest = Duration::ZERO;
     let mut tasks = JoinSet::new();
     for runtime in &engines.0 {
         match runtime.list_owned(worker).await {
             Ok(all) => {
                 for observed in all {
                     let runtime = runtime.clone();
+                    let id = observed.instance();
+                    let own = graces.get(&AssignmentId(id.0)).copied();
+                    let grace = own.unwrap_or(DEFAULT_STOP_GRACE);
+                    longest = longest.max(grace);
                     tasks.spawn(async move {
-                        let id = observed.instance();
-                        let stopped = runtime.stop(id, DEFAULT_STOP_GRACE).await;
+                        let stopped = runtime.stop(id, grace).await;
                         (id, stopped.and(runtime.remove(id).await))
                     });
                 }
@@ -44,7 +52,7 @@ pub(super) async fn stop_all(engines: &Engines, worker: Uuid) {
             }
         }
     };
-    if timeout(STOP_ALL_WITHIN, all).await.is_err() {
+    if timeout(longest + MARGIN, all).await.is_err() {
         warn!("some jobs did not stop in time");
     }
 }

@@ -286,6 +286,15 @@ impl Node {
             .filter_map(|unit| Some((unit.id(), unit.runtime.as_ref()?)))
     }
 
+    /// How long each instance has between the request to stop and the kill, as its spec says.
+    #[must_use]
+    pub fn graces(&self) -> BTreeMap<AssignmentId, std::time::Duration> {
+        let spec = |entry: &Entry| self.specs.get(&entry.order.spec_hash)?.as_ref().ok();
+        self.entries()
+            .filter_map(|entry| Some((entry.order.id, spec(entry)?.stop_grace)))
+            .collect()
+    }
+
     /// The one line at which the node's memory becomes durable.
     fn save(&mut self, batch: Batch) -> Result<(), LedgerError> {
         if plant::on(Plant::LedgerWithoutWrite) {
