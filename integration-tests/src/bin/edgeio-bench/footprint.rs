@@ -85,6 +85,7 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
         options.settle, options.window
     ))?;
     tokio::time::sleep(Duration::from_secs(options.settle)).await;
+    report.machine.settle(options.quiet_wait())?;
     let mut watched: Vec<(String, u32)> = line
         .processes()
         .iter()

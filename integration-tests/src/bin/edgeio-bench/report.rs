@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     machine::Machine,
     options::Options,
-    stats::{Comparison, Series, compare},
+    stats::{Comparison, Series},
 };
 
 /// One measured thing.
@@ -52,9 +52,9 @@ impl Row {
     }
 
     /// Sets it beside its floor.
-    pub(crate) fn over(mut self, system: &Series, floor: &Series, seed: u64) -> Self {
+    pub(crate) fn over(mut self, compared: Comparison, floor: &Series) -> Self {
         self.floor_p50 = Some(floor.p50());
-        self.compared = Some(compare(system, floor, seed));
+        self.compared = Some(compared);
         self
     }
 

@@ -20,7 +20,7 @@ use crate::{
     line::Line,
     options::{Options, Peer},
     report::{Report, Row, figure},
-    stats::Series,
+    stats::{Series, compare},
     swarm::Swarm,
 };
 use trace::Waterfall;
@@ -69,6 +69,8 @@ async fn with_engine(
 struct Measured {
     container_floor: Series,
     container: Series,
+    /// Its time before the engine was asked and after it had started: free of how fast the engine happens to be.
+    outside: Series,
     process_floor: Series,
     process: Series,
     swarm_floor: Series,
@@ -82,6 +84,7 @@ impl Measured {
         for series in [
             &mut self.container_floor,
             &mut self.container,
+            &mut self.outside,
             &mut self.process_floor,
             &mut self.process,
             &mut self.swarm_floor,
@@ -119,6 +122,7 @@ async fn measure(
             let spec = container_spec(&format!("{name}-c"));
             let trace = client.deploy(spec, Some(engine)).await?;
             all.container.add(trace.total());
+            all.outside.add(trace.outside_engine());
             all.container_hops.add(&trace);
             all.process_floor.add(spawn()?);
             let trace = client
@@ -136,49 +140,60 @@ async fn measure(
 }
 
 fn tell(options: &Options, report: &mut Report, all: &Measured, peer: bool) -> Result<()> {
-    let over = all.container.p50() - all.container_floor.p50();
-    let ratio = all.container.p50() / all.container_floor.p50();
-    let process_over = all.process.p50() - all.process_floor.p50();
+    let container = compare(&all.container, &all.container_floor, options.seed);
+    let process = compare(&all.process, &all.process_floor, options.seed);
+    let row = |variant, series| Row::new("deploy", variant, "ms", series);
     let mut rows = vec![
-        Row::new("deploy", "Docker create and start by itself", "ms", &all.container_floor),
-        Row::new("deploy", "edgeIO, container until RUNNING", "ms", &all.container)
-            .over(&all.container, &all.container_floor, options.seed)
+        row("Docker create and start by itself", &all.container_floor),
+        row("edgeIO, container until RUNNING", &all.container)
+            .over(container, &all.container_floor)
             .goal(
                 "G1",
                 format!(
-                    "adds {} ms (goal: at most {OVER_CONTAINER}), takes {ratio:.3} of the engine's own time (at most {RATIO})",
-                    figure(over),
+                    "adds {} ms (goal: at most {OVER_CONTAINER}), takes {:.3} of the engine's own time (at most {RATIO})",
+                    figure(container.over.value),
+                    container.ratio.value,
                 ),
-                over <= OVER_CONTAINER && ratio <= RATIO,
+                container.over.value <= OVER_CONTAINER && container.ratio.value <= RATIO,
             ),
-        Row::new("deploy", "fork and exec by itself", "ms", &all.process_floor),
-        Row::new("deploy", "edgeIO, native process until RUNNING", "ms", &all.process)
-            .over(&all.process, &all.process_floor, options.seed)
+        row("edgeIO, what is not between the engine's own stamps", &all.outside),
+        row("fork and exec by itself", &all.process_floor),
+        row("edgeIO, native process until RUNNING", &all.process)
+            .over(process, &all.process_floor)
             .goal(
                 "G2",
-                format!("adds {} ms (goal: at most {OVER_PROCESS})", figure(process_over)),
-                process_over <= OVER_PROCESS,
+                format!(
+                    "adds {} ms (goal: at most {OVER_PROCESS})",
+                    figure(process.over.value)
+                ),
+                process.over.value <= OVER_PROCESS,
             ),
     ];
     if peer {
-        let swarm_over = all.swarm.p50() - all.swarm_floor.p50();
-        let times = swarm_over / over.max(f64::EPSILON);
-        rows.push(Row::new(
-            "deploy",
+        let swarm = compare(&all.swarm, &all.swarm_floor, options.seed);
+        // The ends of both intervals that speak against us: noise must not make a claim.
+        let (theirs, ours) = (swarm.over.low, container.over.high);
+        let words = if ours > 0.0 {
+            format!(
+                "Swarm adds at least {} ms, edgeIO at most {}: {:.0} times (goal: at least {TIMES_LESS_THAN_SWARM:.0})",
+                figure(theirs),
+                figure(ours),
+                theirs / ours,
+            )
+        } else {
+            "what edgeIO adds is lost in noise: the machine was not quiet enough".to_owned()
+        };
+        rows.push(row(
             "Docker create and start, Swarm's daemon",
-            "ms",
             &all.swarm_floor,
         ));
         rows.push(
-            Row::new("deploy", "Swarm service until RUNNING", "ms", &all.swarm)
-                .over(&all.swarm, &all.swarm_floor, options.seed)
+            row("Swarm service until RUNNING", &all.swarm)
+                .over(swarm, &all.swarm_floor)
                 .goal(
                     "G1",
-                    format!(
-                        "Swarm adds {} ms, {times:.0} times what edgeIO adds (goal: at least {TIMES_LESS_THAN_SWARM:.0})",
-                        figure(swarm_over),
-                    ),
-                    times >= TIMES_LESS_THAN_SWARM,
+                    words,
+                    ours > 0.0 && theirs / ours >= TIMES_LESS_THAN_SWARM,
                 ),
         );
     }

@@ -124,7 +124,16 @@ impl Trace {
 
     /// Milliseconds until the client saw it run.
     pub(crate) fn total(&self) -> f64 {
-        self.stamps.get(&Step::Running).copied().unwrap_or(f64::NAN)
+        self.at(Step::Running)
+    }
+
+    /// The same without the time between the engine's own stamps of creation and start.
+    pub(crate) fn outside_engine(&self) -> f64 {
+        self.total() - (self.at(Step::Started) - self.at(Step::Created))
+    }
+
+    fn at(&self, step: Step) -> f64 {
+        self.stamps.get(&step).copied().unwrap_or(f64::NAN)
     }
 }
 

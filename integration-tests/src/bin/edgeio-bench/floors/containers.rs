@@ -8,7 +8,7 @@ use crate::{
     engine::Engine,
     options::{Options, Peer},
     report::{Report, Row},
-    stats::Series,
+    stats::{Series, compare},
     swarm::Swarm,
 };
 
@@ -95,7 +95,7 @@ async fn measure(
                 "ms",
                 &service,
             )
-            .over(&service, &raw, options.seed),
+            .over(compare(&service, &raw, options.seed), &raw),
         );
     }
     report.rows("Floors: starting a container", &rows)
