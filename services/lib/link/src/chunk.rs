@@ -44,6 +44,11 @@ impl<K: PartialEq, T> Default for Assembly<K, T> {
 }
 
 impl<K: PartialEq, T> Assembly<K, T> {
+    /// Whether this part is among those that are collected.
+    pub fn has(&self, key: &K, chunk: u32) -> bool {
+        self.key.as_ref() == Some(key) && self.parts.contains_key(&chunk)
+    }
+
     /// Adds a part; returns all of them, in order, once the last one is there. Another key drops what was collected.
     pub fn add(&mut self, key: K, chunk: u32, chunks: u32, part: T) -> Option<Vec<T>> {
         if self.key.as_ref() != Some(&key) {

@@ -63,10 +63,15 @@ pub struct Parent {
     /// Every report up to this one is recorded. Behind it a report is missing, until a full one has told everything.
     recorded: u64,
     sent: Option<Sent>,
+    /// Everything was told since the last snapshot.
+    told: bool,
     /// How often the child was asked about the orders that were sent last, and when it was asked last.
     nudges: (u32, Time),
     asked: Option<Time>,
+    /// Parts of a full report, by the number of its first one.
     full: Assembly<u64, ()>,
+    /// The first number of the newest full report of which all parts came.
+    completed: u64,
 }
 
 /// The orders that were sent last.
@@ -80,6 +85,10 @@ struct Sent {
 }
 
 impl Sent {
+    fn is_snapshot(&self) -> bool {
+        self.from == 0
+    }
+
     /// Whether they may still be on their way to a child that has applied that much.
     fn may_arrive(&self, applied: u64, now: Time) -> bool {
         (self.from..self.to).contains(&applied) && now.since(self.at) < SEND_AGAIN
@@ -100,6 +109,12 @@ pub enum Receipt {
     Stale,
 }
 
+/// The number of the first part of a full report, which names it: its parts have consecutive numbers.
+#[must_use]
+pub fn first_part(report: &v1::Report) -> u64 {
+    report.seq.saturating_sub(u64::from(report.chunk))
+}
+
 impl Parent {
     /// A session that was just opened, or taken up again after the parent was restarted.
     #[must_use]
@@ -110,9 +125,11 @@ impl Parent {
             seq: 0,
             recorded: 0,
             sent: None,
+            told: false,
             nudges: (0, Time(0)),
             asked: None,
             full: Assembly::default(),
+            completed: 0,
         }
     }
 
@@ -121,31 +138,42 @@ impl Parent {
         if report.session_epoch != self.epoch {
             return Receipt::Stale;
         }
-        if report.seq <= self.seq {
+        if report.seq <= self.seq && !self.is_late_part(report) {
             return Receipt::Repeated;
         }
         if report.seq == self.recorded + 1 {
             self.recorded = report.seq;
         }
-        self.seq = report.seq;
-        let completes_full = report.full && {
-            // The parts of one full report have consecutive numbers, so their first number names them.
-            let first = report.seq.saturating_sub(u64::from(report.chunk));
-            self.full
+        self.seq = self.seq.max(report.seq);
+        let first = first_part(report);
+        let completes_full = report.full
+            && self
+                .full
                 .add(first, report.chunk, report.chunks, ())
-                .is_some()
-        };
+                .is_some();
         if completes_full {
+            self.completed = first;
             self.recorded = self.seq;
+            self.told = true;
             self.awaiting_full = false;
             self.asked = None;
         }
         Receipt::Record { completes_full }
     }
 
+    /// Whether a report that others overtook is still of use: a part of a full report, overtaken only by other parts of it.
+    /// They tell of the same moment, so their order is no matter.
+    fn is_late_part(&self, report: &v1::Report) -> bool {
+        let first = first_part(report);
+        report.full
+            && first != self.completed
+            && self.seq < first + u64::from(report.chunks)
+            && !self.full.has(&first, report.chunk)
+    }
+
     /// What to send after a report was recorded.
     pub fn answer(&mut self, report: &v1::Report, facts: &Facts, now: Time) -> Option<Send> {
-        if report.full && report.chunk + 1 < report.chunks {
+        if report.full && first_part(report) != self.completed {
             // Its other parts are on their way.
             return None;
         }
@@ -168,9 +196,19 @@ impl Parent {
                 from: known.revision,
             });
         }
-        if convert::digest(&report.assignments_digest)
-            .is_some_and(|digest| digest != facts.assignments)
-        {
+        if self.recorded < self.seq {
+            // Before digests: what is missing may be why they differ.
+            return self.ask(now);
+        }
+        let orders = convert::digest(&report.assignments_digest);
+        if orders.is_some_and(|digest| digest != facts.assignments) {
+            let applied = self
+                .sent
+                .is_some_and(|sent| sent.is_snapshot() && known.revision >= sent.to);
+            if applied && !self.told {
+                // The snapshot was no cure: the child holds what this database does not know of.
+                return self.ask(now);
+            }
             let fresh = self
                 .sent
                 .is_none_or(|sent| now.since(sent.at) >= SEND_AGAIN);
@@ -178,8 +216,12 @@ impl Parent {
         }
         let differs =
             convert::digest(&report.states_digest).is_some_and(|digest| digest != facts.states);
-        if self.recorded < self.seq || differs {
+        if differs {
             return self.ask(now);
+        }
+        if let Some(sent) = &mut self.sent {
+            // Both agree without what may have been sent beyond this.
+            sent.to = sent.to.min(known.revision);
         }
         None
     }
@@ -232,6 +274,7 @@ impl Parent {
         now: Time,
     ) -> Vec<v1::ParentMessage> {
         self.nudges = (0, now);
+        self.told &= matches!(send, Send::Delta { .. });
         self.sent = Some(Sent {
             from: if let Send::Delta { from } = send {
                 from

@@ -231,3 +231,94 @@ fn a_child_that_leaves_orders_unanswered_is_asked_with_growing_pauses() {
     assert_eq!(asked, [3, 9, 21, 45, 93, 189]);
     assert!(!parent.nudge(20, Time(999_000)), "it has applied them");
 }
+
+#[test]
+fn a_snapshot_that_did_not_cure_is_followed_by_a_question_and_not_by_another_one() {
+    let mut parent = told();
+    let differs = |seq| v1::Report {
+        assignments_digest: vec![1; 16],
+        ..report(seq, 20)
+    };
+    let mut now = 0;
+    for (seq, answer) in [
+        (2, Send::Snapshot),
+        (3, Send::AskFull),
+        (5, Send::Snapshot),
+        (6, Send::AskFull),
+    ] {
+        parent.receive(&differs(seq));
+        now += 10_000;
+        assert_eq!(
+            parent.answer(&differs(seq), &facts(18), Time(now)),
+            Some(answer),
+            "report {seq}"
+        );
+        if answer == Send::Snapshot {
+            let _ = parent.entries(answer, point(20), Vec::new(), Vec::new(), Time(now));
+        } else {
+            parent.receive(&full(seq + 1, 0, 1));
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_is_asked_for_before_digests_are_looked_at() {
+    let mut parent = Parent::new(SESSION, false);
+    let differs = v1::Report {
+        assignments_digest: vec![1; 16],
+        ..report(9, 20)
+    };
+    parent.receive(&differs);
+    assert_eq!(
+        parent.answer(&differs, &facts(18), Time(0)),
+        Some(Send::AskFull)
+    );
+}
+
+#[test]
+fn parts_of_a_full_report_may_come_in_any_order() {
+    let record = |completes_full| Receipt::Record { completes_full };
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]] {
+        let mut parent = told();
+        let part = |chunk: u32| full(2 + u64::from(chunk), chunk, 3);
+        for (index, chunk) in order.into_iter().enumerate() {
+            assert_eq!(
+                parent.receive(&part(chunk)),
+                record(index == 2),
+                "{order:?}"
+            );
+            if index < 2 {
+                assert_eq!(parent.receive(&part(chunk)), Receipt::Repeated, "{order:?}");
+                assert_eq!(parent.answer(&part(chunk), &facts(0), Time(0)), None);
+            }
+        }
+        assert_eq!(acked(&parent), 4, "{order:?}");
+        for chunk in order {
+            assert_eq!(parent.receive(&part(chunk)), Receipt::Repeated, "{order:?}");
+        }
+    }
+}
+
+#[test]
+fn a_part_that_newer_reports_overtook_is_not_recorded() {
+    let mut parent = told();
+    parent.receive(&full(2, 0, 3));
+    parent.receive(&full(4, 2, 3));
+    parent.receive(&report(5, 20));
+    assert_eq!(parent.receive(&full(3, 1, 3)), Receipt::Repeated);
+    assert_eq!(
+        parent.answer(&report(5, 20), &facts(0), Time(0)),
+        Some(Send::AskFull)
+    );
+}
+
+#[test]
+fn what_was_lost_and_is_not_needed_any_more_is_not_asked_about() {
+    let mut parent = told();
+    let _ = parent.entries(Send::Snapshot, point(20), Vec::new(), Vec::new(), Time(0));
+    assert!(parent.nudge(19, Time(3_000)));
+    let agrees = report(2, 19);
+    parent.receive(&agrees);
+    assert_eq!(parent.answer(&agrees, &facts(19), Time(4_000)), None);
+    assert!(!parent.nudge(19, Time(999_000)));
+}

@@ -1,11 +1,13 @@
 //! Full reports: what a child does not name in one, it does not hold.
 
+use std::collections::BTreeSet;
+
 use edgeio_domain::{
     child::Accepted,
     ids::{AssignmentId, ChildId},
     records::Desired,
 };
-use edgeio_link::convert;
+use edgeio_link::{convert, parent::first_part};
 use edgeio_proto::link::v1;
 use tracing::info;
 
@@ -13,10 +15,11 @@ use super::{session::Session, work::Work};
 
 /// Notes the ids of one part.
 pub(super) fn collect(session: &mut Session, report: &v1::Report) {
-    if report.chunk == 0 {
-        session.told.clear();
+    let first = first_part(report);
+    if session.told.0 != first {
+        session.told = (first, BTreeSet::new());
     }
-    session.told.extend(
+    session.told.1.extend(
         report
             .entries
             .iter()
@@ -27,7 +30,7 @@ pub(super) fn collect(session: &mut Session, report: &v1::Report) {
 /// All parts are there. A stop that the child has applied and no longer names is done; a held one that it no longer names
 /// is gone. A RUN that it does not name is sent again, since the digests differ.
 pub(super) fn complete(work: &mut Work, session: &mut Session, child: ChildId, point: &Accepted) {
-    let told = std::mem::take(&mut session.told);
+    let (_, told) = std::mem::take(&mut session.told);
     let applied = session.applied_of(point);
     let missing: Vec<(AssignmentId, Desired)> = work
         .of_child(child)

@@ -10,8 +10,8 @@ pub(super) struct Session {
     pub(super) parent: Parent,
     /// What the child said it has applied.
     pub(super) applied: Option<Accepted>,
-    /// Ids of the full report that is coming in.
-    pub(super) told: BTreeSet<AssignmentId>,
+    /// Ids of the full report that is coming in, and the number of its first part.
+    pub(super) told: (u64, BTreeSet<AssignmentId>),
     /// What the database says about the child; `None` when it must be read again.
     pub(super) facts: Option<Facts>,
 }
@@ -21,7 +21,7 @@ impl Session {
         Self {
             parent,
             applied: None,
-            told: BTreeSet::new(),
+            told: (0, BTreeSet::new()),
             facts: None,
         }
     }
