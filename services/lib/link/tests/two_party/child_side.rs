@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edgeio_domain::{
     child::Accepted,
-    digest,
+    digest::{self, Digest16},
     ids::{AssignmentId, AttachId, ChildId, SpecHash},
     lifecycle::Phase,
     records::Desired,
@@ -80,6 +80,7 @@ pub(crate) struct ChildSide {
     pub(crate) child: Child,
     pub(crate) attach: AttachId,
     versions: u64,
+    digests: ((u64, usize), (Digest16, Digest16)),
     offer: u64,
     /// Ids whose stop some database has ordered; the checks fill it.
     pub(crate) stops: BTreeSet<AssignmentId>,
@@ -97,6 +98,7 @@ impl ChildSide {
             disk,
             attach: AttachId::default(),
             versions: 0,
+            digests: ((0, 0), digests(&BTreeMap::new())),
             offer: 1,
             stops,
         }
@@ -264,15 +266,12 @@ impl ChildSide {
     pub(crate) fn poll(&mut self, now: Time) -> Vec<v1::ChildMessage> {
         let jobs = &self.disk.jobs;
         let states: Vec<_> = jobs.iter().map(|(id, job)| (*id, job.version)).collect();
-        let held = jobs.iter().filter(|(_, job)| !job.orphan).map(|(id, job)| {
-            (
-                *id,
-                job.order.generation,
-                job.desired,
-                job.order.restart_count,
-            )
-        });
-        let told = jobs.iter().filter(|(_, job)| job.desired != Desired::Stop);
+        // Every change of a job has a new version; hashing is most of what a schedule costs.
+        let stamp = (self.versions, jobs.len());
+        if self.digests.0 != stamp {
+            self.digests = (stamp, digests(jobs));
+        }
+        let (assignments, digest) = self.digests.1;
         let capacity = v1::Capacity {
             workers: u32::try_from(self.offer).unwrap(),
             ..Default::default()
@@ -280,13 +279,26 @@ impl ChildSide {
         let render = |id: AssignmentId| jobs.get(&id).map(report);
         let view = View {
             states: &states,
-            assignments: digest::assignments(held),
-            digest: digest::states(told.map(|(id, job)| (*id, job.phase, job.restarts))),
+            assignments,
+            digest,
             render: &render,
             capacity: (self.offer, &capacity),
         };
         self.child.poll(&view, now)
     }
+}
+
+fn digests(jobs: &BTreeMap<AssignmentId, Job>) -> (Digest16, Digest16) {
+    let order = |(id, job): (&AssignmentId, &Job)| {
+        let order = &job.order;
+        (*id, order.generation, job.desired, order.restart_count)
+    };
+    let held = jobs.iter().filter(|(_, job)| !job.orphan);
+    let told = jobs.iter().filter(|(_, job)| job.desired != Desired::Stop);
+    (
+        digest::assignments(held.map(order)),
+        digest::states(told.map(|(id, job)| (*id, job.phase, job.restarts))),
+    )
 }
 
 fn report(job: &Job) -> v1::InstanceReport {

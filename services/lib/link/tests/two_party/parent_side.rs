@@ -179,6 +179,8 @@ pub(crate) type Down = (v1::ParentMessage, Expected);
 pub(crate) struct ParentSide {
     pub(crate) db: Db,
     memory: Option<Memory>,
+    /// Of the newest revision that was asked about.
+    facts: Option<Facts>,
     specs: Specs,
 }
 
@@ -210,6 +212,7 @@ impl ParentSide {
         Self {
             db,
             memory: None,
+            facts: None,
             specs,
         }
     }
@@ -409,7 +412,10 @@ impl ParentSide {
         if changed {
             self.db.point.revision += 1;
         }
-        let facts = self.db.facts();
+        if self.facts.is_none_or(|facts| facts.point != self.db.point) {
+            self.facts = Some(self.db.facts());
+        }
+        let facts = self.facts.unwrap_or_else(|| self.db.facts());
         let mut out = vec![ack(&memory)];
         let answer = memory.parent.answer(report, &facts, now);
         if answer == Some(Send::AskFull) {
