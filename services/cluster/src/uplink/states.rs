@@ -219,6 +219,10 @@ fn state_of(
         (Desired::Stop, None) if awaited => Phase::Stopping,
         (Desired::Stop, None) => Phase::Stopped,
         (Desired::Stop, Some(_)) => Phase::Stopping,
+        // Until the engine has looked for a place, there is nothing to tell but that it is accepted.
+        (Desired::Run | Desired::Pause | Desired::Hold, None) if slot.pending.is_empty() => {
+            Phase::Scheduled
+        }
         (Desired::Run | Desired::Pause | Desired::Hold, None) => Phase::Pending,
         (Desired::Run | Desired::Pause | Desired::Hold, Some(a)) if a.desired == Desired::Stop => {
             Phase::Stopping
