@@ -13,8 +13,9 @@ async fn a_state_is_told_once_and_again_when_it_changes() {
     // Accepted, and no place was looked for yet: that is no reason to call it pending.
     assert_eq!(phase(&bed.state(1).await), Phase::Scheduled);
     bed.plan().await;
-    assert_eq!(phase(&bed.state(1).await), Phase::Scheduled);
-    assert!(bed.state(1).await.incarnation.is_some());
+    let placed = bed.state(1).await;
+    assert_eq!(phase(&placed), Phase::Scheduled);
+    assert!(placed.incarnation.is_some());
     bed.all_are(Phase::Running).await;
     let running = bed.state(1).await;
     assert_eq!(phase(&running), Phase::Running);
