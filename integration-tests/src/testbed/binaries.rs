@@ -34,7 +34,9 @@ fn build() -> Result<PathBuf> {
         .and_then(Path::parent)
         .context("this test is not below a target directory")?;
     let target = dir.parent().context("find the target directory")?;
-    let mut cargo = Command::new(env!("CARGO"));
+    // Set by `cargo test`; a test that is run by hand takes the one on PATH, which knows its tool chain.
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut cargo = Command::new(cargo);
     cargo
         .current_dir(repository())
         .args(["build", "--quiet", "--workspace", "--bins"])

@@ -1,18 +1,33 @@
-//! The cluster's database is deleted under running jobs: nothing stops, the same instances are adopted, and the cluster
-//! goes on as before.
+//! A database is deleted under running jobs, and nothing stops. A cluster adopts the same instances by what its root and its
+//! workers tell, and goes on as before. A root holds what its clusters report until people apply their applications again;
+//! then it takes over what runs.
 
-use std::time::SystemTime;
+use std::{path::Path, time::SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use edgeio_integration_tests::testbed::{
-    Testbed,
+    Testbed, eventually,
     manifest::{app, container, native},
+    tier::sketch,
 };
 
 use crate::seen::seen;
 
+/// Removes a database with all files that belong to it.
+fn lose(data: &Path, name: &str) -> Result<()> {
+    let entries = std::fs::read_dir(data).context("list the files")?;
+    for entry in entries {
+        let path = entry?.path();
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        if file.starts_with(name) {
+            std::fs::remove_file(&path).context("remove a file")?;
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
-async fn a_lost_database_stops_nothing() -> Result<()> {
+async fn a_clusters_lost_database_stops_nothing() -> Result<()> {
     Testbed::new("database")
         .cluster("a")
         .worker("a1")
@@ -20,6 +35,10 @@ async fn a_lost_database_stops_nothing() -> Result<()> {
         .expect(
             "root is away",
             "a new database comes up while the root may be busy",
+        )
+        .expect(
+            "another session of this worker",
+            "the new database counts sessions anew",
         )
         .expect("detached from the cluster", "the cluster was killed")
         .expect("cannot attach to the cluster", "the cluster was killed")
@@ -34,14 +53,7 @@ async fn a_lost_database_stops_nothing() -> Result<()> {
             let from = SystemTime::now();
 
             bed.kill("cluster-a").await?;
-            let data = bed.data("cluster-a");
-            for entry in std::fs::read_dir(&data).context("list the cluster's files")? {
-                let path = entry?.path();
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                if name.starts_with("cluster.db") {
-                    std::fs::remove_file(&path)?;
-                }
-            }
+            lose(&bed.data("cluster-a"), "cluster.db")?;
             bed.start("cluster-a").await?;
             // The cluster knows them again, and so does the root, under the same ids.
             for tier in [cluster, root] {
@@ -78,6 +90,66 @@ async fn a_lost_database_stops_nothing() -> Result<()> {
             root.running("next", "job", 1).await?;
             root.delete("next").await?;
             root.gone("next").await
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_roots_lost_database_stops_nothing_and_an_apply_takes_over_what_runs() -> Result<()> {
+    Testbed::new("rootless")
+        .cluster("a")
+        .worker("a1")
+        .worker("a2")
+        .expect("root is away", "it was killed")
+        .run(async |bed| {
+            let (root, cluster) = (bed.root(), bed.cluster("a")?);
+            let image = bed.image().await?;
+            let services = [container("web", 3, &image), bed.mark(native("job", 3))];
+            let shop = app("shop", services);
+            root.apply(&shop).await?;
+            let web = root.running("shop", "web", 3).await?;
+            let job = root.running("shop", "job", 3).await?;
+            let before = seen(bed, &web, &job).await?;
+
+            bed.kill("root").await?;
+            lose(&bed.data("root"), "root.db")?;
+            bed.start("root").await?;
+            bed.ready(&["a1", "a2"]).await?;
+            for tier in [root, cluster] {
+                eventually("what runs is shown, and nobody asked for it", async || {
+                    let all = tier.instances("shop").await?;
+                    ensure!(
+                        all.len() == 6 && all.iter().all(|i| i.reason == "Held"),
+                        "{}",
+                        sketch(&all)
+                    );
+                    Ok(())
+                })
+                .await?;
+            }
+            ensure!(root.get("shop").await?.is_none(), "where did it come from?");
+
+            root.apply(&shop).await?;
+            let web_now = root.running("shop", "web", 3).await?;
+            let job_now = root.running("shop", "job", 3).await?;
+            ensure!(web_now.keys().eq(web.keys()), "{web_now:?} was {web:?}");
+            ensure!(job_now.keys().eq(job.keys()), "{job_now:?} was {job:?}");
+            let now = seen(bed, &web_now, &job_now).await?;
+            ensure!(now == before, "something was touched");
+            let at_cluster = cluster.running("shop", "web", 3).await?;
+            ensure!(
+                at_cluster.values().all(|i| i.reason.is_empty()),
+                "{at_cluster:?}"
+            );
+
+            root.scale("shop", "web", 4).await?;
+            root.scale("shop", "job", 1).await?;
+            let web = root.running("shop", "web", 4).await?;
+            let job = root.running("shop", "job", 1).await?;
+            seen(bed, &web, &job).await?;
+            root.delete("shop").await?;
+            root.gone("shop").await?;
+            cluster.gone("shop").await
         })
         .await
 }

@@ -4,6 +4,7 @@
 //! run and never steers it. Running it again without a change finds nothing to do.
 
 mod demands;
+mod found;
 mod gather;
 mod place;
 mod preview;

@@ -16,6 +16,7 @@ use tracing::{debug, info};
 use super::{
     EngineError, Outcome,
     demands::Demands,
+    found,
     gather::Gathered,
     place::{self, Siblings},
 };
@@ -23,16 +24,26 @@ use crate::context::Context;
 
 pub(super) async fn run(context: &Context, demands: &mut Demands) -> Result<Outcome, EngineError> {
     let mut tx = context.store.write().await?;
-    let gathered = Gathered::read(&*tx).await?;
+    let mut gathered = Gathered::read(&*tx).await?;
     demands.load(&*tx, &gathered.hashes()).await?;
     let now = context.clock.wall();
+    let found = found::take_over(
+        context.own,
+        &gathered.applications,
+        &mut gathered.slots,
+        &mut gathered.assignments,
+        now,
+    );
+    let slot_of = |id: &SlotId| Some((*id, gathered.slots.get(id)?.clone()));
+    let slots = found.iter().filter_map(slot_of).collect();
     let mut act = Act {
         context,
         demands,
         pool: gathered.pool(context.noun, demands),
         siblings: Siblings::new(),
         gathered: &gathered,
-        slots: BTreeMap::new(),
+        slots,
+        found: found.into_iter().collect(),
         writes: Vec::new(),
         again: None,
         now,
@@ -94,6 +105,8 @@ struct Act<'a> {
     gathered: &'a Gathered,
     /// Slots that changed, in their newest form.
     slots: BTreeMap<SlotId, Slot>,
+    /// Slots that are not recorded yet, because what fills them was found.
+    found: BTreeSet<SlotId>,
     writes: Vec<Write>,
     again: Option<Time>,
     now: Time,
@@ -147,7 +160,8 @@ impl Act<'_> {
                     assignment,
                     ordered: true,
                 });
-                let known = self.gathered.slots.contains_key(&slot.id);
+                let known =
+                    self.gathered.slots.contains_key(&slot.id) && !self.found.contains(&slot.id);
                 if !slot.pending.is_empty() || !known {
                     slot.pending.clear();
                     self.slots.insert(slot.id, slot);
@@ -173,7 +187,7 @@ impl Act<'_> {
         }
         let before = self.gathered.slots.get(&slot.id);
         slot.pending = reasons;
-        if before != Some(&slot) {
+        if before != Some(&slot) || self.found.contains(&slot.id) {
             self.slots.insert(slot.id, slot);
         }
     }

@@ -9,6 +9,7 @@
 mod apply;
 mod children;
 mod delete;
+mod found;
 mod lists;
 mod once;
 mod plan;

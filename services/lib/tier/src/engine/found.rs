@@ -1,0 +1,91 @@
+//! What was found running without a slot, and the application that it belongs to by its name.
+//!
+//! A tier that lost its database holds what its children report and leaves it alone. When a user applies the application
+//! again, that is the decision that was waited for: what was found fills the replicas of its number, and what is more than
+//! the application asks for is retired. Deliberately absent: guessing. Without an application of that owner, namespace and
+//! name nothing is touched.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use edgeio_domain::{
+    ids::{AppUid, AssignmentId, SlotId},
+    lifecycle::Phase,
+    records::{AppKey, Application, Assignment, Desired, Owner, Slot},
+    time::Time,
+};
+
+/// Gives what is held a slot of its application. Returns the slots that have to be recorded.
+pub(super) fn take_over(
+    own: Owner,
+    applications: &BTreeMap<AppUid, Application>,
+    slots: &mut BTreeMap<SlotId, Slot>,
+    assignments: &mut BTreeMap<AssignmentId, Assignment>,
+    now: Time,
+) -> Vec<SlotId> {
+    let by_key: BTreeMap<&AppKey, &Application> = applications
+        .values()
+        .filter(|app| app.key.owner == own && app.deleted_at.is_none())
+        .map(|app| (&app.key, app))
+        .collect();
+    let held = |a: &&Assignment| {
+        a.desired == Desired::Hold && !slots.contains_key(&a.slot) && by_key.contains_key(&a.app)
+    };
+    let mut found: Vec<AssignmentId> = assignments.values().filter(held).map(|a| a.id).collect();
+    // Of two with one number the one that runs fills the replica.
+    found.sort_by_key(|id| {
+        let runs = |a: &Assignment| a.observed.phase == Phase::Running;
+        (Reverse(assignments.get(id).is_some_and(runs)), *id)
+    });
+    let mut made = Vec::new();
+    for id in found {
+        let Some(assignment) = assignments.get(&id) else {
+            continue;
+        };
+        let Some(application) = by_key.get(&assignment.app) else {
+            continue;
+        };
+        let filled = |slot: &Slot| assignments.values().any(|a| a.slot == slot.id);
+        let same = |slot: &&Slot| {
+            slot.app_uid == application.uid
+                && slot.service == assignment.service
+                && slot.ordinal == assignment.ordinal
+                && slot.desired != Desired::Stop
+        };
+        let there = slots.values().find(same);
+        let slot = match there {
+            Some(slot) if !filled(slot) => slot.id,
+            Some(_) | None => {
+                let slot = slot_for(assignment, application, there.is_some(), now);
+                let id = slot.id;
+                made.push(id);
+                slots.insert(id, slot);
+                id
+            }
+        };
+        if let Some(assignment) = assignments.get_mut(&id) {
+            assignment.slot = slot;
+            assignment.app_uid = application.uid;
+        }
+    }
+    made
+}
+
+/// A slot that is filled by what was found; one that is to end when another has that number already.
+fn slot_for(assignment: &Assignment, application: &Application, surplus: bool, now: Time) -> Slot {
+    Slot {
+        id: assignment.slot,
+        app: application.key.clone(),
+        app_uid: application.uid,
+        service: assignment.service.clone(),
+        ordinal: assignment.ordinal,
+        desired: if surplus { Desired::Stop } else { Desired::Run },
+        restart_count: assignment.restart_count,
+        spec_hash: assignment.spec_hash,
+        demand: assignment.demand,
+        upstream: None,
+        refusals: Vec::new(),
+        pending: Vec::new(),
+        created_at: now,
+        revision: 0,
+    }
+}
