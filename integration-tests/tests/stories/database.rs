@@ -136,12 +136,16 @@ async fn a_roots_lost_database_stops_nothing_and_an_apply_takes_over_what_runs()
             ensure!(job_now.keys().eq(job.keys()), "{job_now:?} was {job:?}");
             let now = seen(bed, &web_now, &job_now).await?;
             ensure!(now == before, "something was touched");
-            let at_cluster = cluster.running("shop", "web", 3).await?;
-            ensure!(
-                at_cluster.values().all(|i| i.reason.is_empty()),
-                "{at_cluster:?}"
-            );
-
+            eventually("the cluster knows that they are wanted", async || {
+                let all = cluster.instances("shop").await?;
+                ensure!(
+                    all.len() == 6 && all.iter().all(|i| i.reason.is_empty()),
+                    "{}",
+                    sketch(&all)
+                );
+                Ok(())
+            })
+            .await?;
             root.scale("shop", "web", 4).await?;
             root.scale("shop", "job", 1).await?;
             let web = root.running("shop", "web", 4).await?;
