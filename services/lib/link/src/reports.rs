@@ -21,6 +21,14 @@ pub struct Reports {
 }
 
 impl Reports {
+    /// Nothing is told yet. Numbers go on: the session to come may be the one before, which knows them.
+    pub fn begin(&mut self) {
+        *self = Self {
+            seq: self.seq,
+            ..Self::default()
+        };
+    }
+
     /// The states that were not told yet in this version.
     pub fn untold<'a>(
         &'a self,

@@ -162,7 +162,7 @@ impl Child {
 
     /// Nothing is told yet in the session to come.
     fn begin(&mut self) {
-        self.reports = Reports::default();
+        self.reports.begin();
         self.capacity_told = None;
         self.unanswered_since = None;
     }

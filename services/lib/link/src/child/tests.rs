@@ -263,3 +263,13 @@ fn a_refusal_of_another_session_changes_nothing() {
         assert!(side.child.is_open());
     }
 }
+
+#[test]
+fn numbers_of_reports_go_on_when_the_same_session_is_opened_again() {
+    let mut side = Side::open(3);
+    assert_eq!(side.reports()[0].seq, 1);
+    side.hear(3, refusal(v1::RefusalReason::StaleSession));
+    side.welcome(1, 3);
+    let report = side.reports().remove(0);
+    assert_eq!((report.seq, report.full), (2, true));
+}
