@@ -58,6 +58,15 @@ impl Holdings for Disk {
     }
 }
 
+/// What the checks know of all databases that there ever were.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Known {
+    /// Ids whose stop was ordered.
+    pub(crate) stops: BTreeSet<AssignmentId>,
+    /// Ids whose end was recorded.
+    pub(crate) ends: BTreeSet<AssignmentId>,
+}
+
 /// When the process ends around a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Crash {
@@ -82,12 +91,12 @@ pub(crate) struct ChildSide {
     versions: u64,
     digests: ((u64, usize), (Digest16, Digest16)),
     offer: u64,
-    /// Ids whose stop some database has ordered; the checks fill it.
-    pub(crate) stops: BTreeSet<AssignmentId>,
+    /// What the checks know.
+    pub(crate) known: Known,
 }
 
 impl ChildSide {
-    pub(crate) fn new(disk: Disk, stops: BTreeSet<AssignmentId>) -> Self {
+    pub(crate) fn new(disk: Disk, known: Known) -> Self {
         let identity = Identity {
             id: ChildId(Uuid::from_u128(1)),
             version: String::new(),
@@ -100,15 +109,15 @@ impl ChildSide {
             versions: 0,
             digests: ((0, 0), digests(&BTreeMap::new())),
             offer: 1,
-            stops,
+            known,
         }
     }
 
     /// The process ends and begins again over what is durable.
     pub(crate) fn restart(&mut self) {
-        let (disk, stops) = (self.disk.clone(), std::mem::take(&mut self.stops));
+        let (disk, known) = (self.disk.clone(), std::mem::take(&mut self.known));
         let (versions, offer) = (self.versions, self.offer);
-        *self = Self::new(disk, stops);
+        *self = Self::new(disk, known);
         (self.versions, self.offer) = (versions, offer);
     }
 
@@ -147,7 +156,7 @@ impl ChildSide {
                     heard.refused += u32::try_from(acceptance.refuse.len()).unwrap();
                     heard.orphaned += u32::try_from(acceptance.orphaned.len()).unwrap();
                 }
-                Step::Recorded => self.settle(),
+                Step::Recorded => self.settle()?,
                 Step::Superseded(_) => {}
                 Step::Register(_) => heard.register = true,
                 Step::Incompatible(why) => return Err(why),
@@ -170,7 +179,7 @@ impl ChildSide {
             if self.disk.tombstones.contains(&id) {
                 return Err(format!("{id} was stopped for good and is taken again"));
             }
-            if desired == Desired::Stop && !self.stops.contains(&id) {
+            if desired == Desired::Stop && !self.known.stops.contains(&id) {
                 return Err(format!("{id} is told to stop and nobody ordered that"));
             }
             if before
@@ -201,7 +210,15 @@ impl ChildSide {
                 }
             }
         }
-        self.disk.accepted = Some(acceptance.accepted);
+        let point = acceptance.accepted;
+        let back = |before: Accepted| {
+            before.lineage == point.lineage
+                && (before.issuer_epoch, before.revision) > (point.issuer_epoch, point.revision)
+        };
+        if self.disk.accepted.is_some_and(back) {
+            return Err(format!("{:?} is followed by {point:?}", self.disk.accepted));
+        }
+        self.disk.accepted = Some(point);
         for (id, generation) in expected {
             let held = self.disk.jobs.get(id).map(|job| job.order.generation);
             let refused = acceptance
@@ -225,17 +242,21 @@ impl ChildSide {
     }
 
     /// Forgets what is stopped and recorded, and remembers its id.
-    fn settle(&mut self) {
+    fn settle(&mut self) -> Result<(), String> {
         let done = |(id, job): (&AssignmentId, &Job)| {
             let over = job.phase == Phase::Stopped && self.child.is_recorded(*id, job.version);
             over.then_some(*id)
         };
         let done: Vec<AssignmentId> = self.disk.jobs.iter().filter_map(done).collect();
         for id in done {
+            if !self.known.ends.contains(&id) {
+                return Err(format!("{id} is forgotten, and its end was never recorded"));
+            }
             self.disk.jobs.remove(&id);
             self.disk.tombstones.insert(id);
             self.child.forget(id);
         }
+        Ok(())
     }
 
     /// Jobs come a step nearer to their orders. With `mishap`, that running one is started again by policy.

@@ -1,7 +1,5 @@
 //! Two machines with one identity on one bus: each hears what is meant for the other.
 
-use std::collections::BTreeSet;
-
 use edgeio_domain::{
     ids::{AttachId, SlotId},
     records::Desired,
@@ -11,7 +9,7 @@ use edgeio_proto::link::v1::child_message;
 use uuid::Uuid;
 
 use crate::{
-    child_side::{ChildSide, Disk},
+    child_side::{ChildSide, Disk, Known},
     parent_side::{Db, ParentSide, Wish},
     world::{Specs, id},
 };
@@ -33,7 +31,7 @@ fn two_of_one_identity_do_not_fight_and_never_act_on_one_session() {
     }
     parent.db.plan(&mut next);
     let mut both = [0_u128, 1].map(|n| {
-        let mut child = ChildSide::new(Disk::default(), BTreeSet::new());
+        let mut child = ChildSide::new(Disk::default(), Known::default());
         child.connect(AttachId(Uuid::from_u128(1_000 + 57 * n)), Time(0));
         child
     });

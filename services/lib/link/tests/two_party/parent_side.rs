@@ -181,6 +181,8 @@ pub(crate) struct ParentSide {
     memory: Option<Memory>,
     /// Of the newest revision that was asked about.
     facts: Option<Facts>,
+    /// Ids whose end was told in the report that was recorded last.
+    pub(crate) ended: Vec<AssignmentId>,
     specs: Specs,
 }
 
@@ -213,6 +215,7 @@ impl ParentSide {
             db,
             memory: None,
             facts: None,
+            ended: Vec::new(),
             specs,
         }
     }
@@ -298,6 +301,7 @@ impl ParentSide {
         broken: Option<Break>,
     ) -> Vec<Down> {
         let before = (broken == Some(Break::Before)).then(|| self.db.clone());
+        self.ended.clear();
         let out = match message.message {
             Some(child_message::Message::Hello(hello)) => self.hello(&hello, now),
             Some(child_message::Message::Report(report)) => self.report(&report, now),
@@ -311,6 +315,7 @@ impl ParentSide {
             Some(Break::After) => Vec::new(),
             Some(Break::Before) => {
                 self.db = before.unwrap_or_else(|| self.db.clone());
+                self.ended.clear();
                 Vec::new()
             }
         }
@@ -432,6 +437,9 @@ impl ParentSide {
     fn record(&mut self, entry: &v1::InstanceReport) -> bool {
         let id: AssignmentId = entry.id.parse().unwrap();
         let observed = convert::observed_from_wire(entry, Time(0)).unwrap();
+        if observed.phase == Phase::Stopped {
+            self.ended.push(id);
+        }
         // Orders that are made here are of the revision that this report's commit gets.
         let revision = self.db.point.revision + 1;
         let Some(row) = self.db.rows.get_mut(&id) else {

@@ -13,7 +13,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use uuid::Uuid;
 
 use crate::{
-    child_side::{ChildSide, Crash, Disk},
+    child_side::{ChildSide, Crash, Disk, Known},
     parent_side::{Break, Db, Down, ParentSide, Wish},
     tell,
 };
@@ -174,7 +174,7 @@ impl World {
             next: 0,
             parent: ParentSide::new(Db::new(1_000_000), specs.clone()),
             specs,
-            child: ChildSide::new(Disk::default(), Default::default()),
+            child: ChildSide::new(Disk::default(), Known::default()),
             copy: None,
             dark_until: 0,
             turn: None,
@@ -202,14 +202,24 @@ impl World {
             Fault::RestartChild,
             Fault::CutLine,
             Fault::Blackout,
-            Fault::CopyDatabase,
-            Fault::CopyDatabase,
-            Fault::RestoreDatabase,
             Fault::LoseDatabase,
         ];
-        for _ in 0..self.rng.random_range(0..8) {
+        for _ in 0..self.rng.random_range(0..6) {
             let fault = faults[self.rng.random_range(0..faults.len())];
             self.sometime(What::Fault(fault));
+        }
+        if self.rng.random_ratio(1, 3) {
+            let copied = self.rng.random_range(0..TROUBLE / 2);
+            let restored = copied + self.rng.random_range(500..20_000);
+            self.at(copied, What::Fault(Fault::CopyDatabase));
+            self.at(restored, What::Fault(Fault::RestoreDatabase));
+            // Users wish on, so that the copy and what it lost differ, and soon other things under the same numbers.
+            for around in [copied, restored] {
+                for _ in 0..4 {
+                    let time = around + self.rng.random_range(0..2_000);
+                    self.at(time, What::Wish);
+                }
+            }
         }
     }
 
@@ -341,6 +351,10 @@ impl World {
                     }
                 });
                 let answers = self.parent.receive(*message, now, broken);
+                self.child
+                    .known
+                    .ends
+                    .extend(self.parent.ended.iter().copied());
                 self.plan();
                 self.down(answers);
                 self.turn_parent();
@@ -405,7 +419,7 @@ impl World {
 
     fn plan(&mut self) {
         let stopped = self.parent.db.plan(&mut self.next);
-        self.child.stops.extend(stopped);
+        self.child.known.stops.extend(stopped);
     }
 
     fn turn_parent(&mut self) {
