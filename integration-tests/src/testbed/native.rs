@@ -1,12 +1,13 @@
 //! Native jobs as the kernel shows them: found by a mark in their environment, never by what edgeio says.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{cmp::Ordering, collections::BTreeSet, fs, path::Path};
 
 /// The variable that marks the jobs of a bed.
 pub const MARK: &str = "EDGEIO_STORY";
 
-/// A process. Number and start together are never used twice.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A process. Number and start together are never used twice, and are what makes two looks see the same one: its command
+/// changes when it becomes another program.
+#[derive(Debug, Clone)]
 pub struct Process {
     /// Its number.
     pub pid: u32,
@@ -21,6 +22,26 @@ impl Process {
     #[must_use]
     pub fn handle(&self) -> String {
         format!("{}@{}", self.pid, self.start)
+    }
+}
+
+impl PartialEq for Process {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Process {}
+
+impl PartialOrd for Process {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Process {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.pid, self.start).cmp(&(other.pid, other.start))
     }
 }
 

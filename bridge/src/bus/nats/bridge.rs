@@ -1,7 +1,10 @@
 //! The bridge's end of the bus over NATS.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use edgeio_proto::link::v1::ParentMessage;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -15,20 +18,27 @@ use crate::subject::{Subject, every_report, every_telemetry};
 /// The queue group of all bridges of a cluster: the broker gives each message to one of them.
 const QUEUE: &str = "bridges";
 
+/// How long a bridge waits for its broker before it attaches without. The cluster speaks to workers as soon as a bridge
+/// is there; what is said in the milliseconds before the broker is reached would be lost, and said again a second later.
+const FIRST_MOMENT: Duration = Duration::from_secs(1);
+
 /// One bridge's connection to the broker.
 pub struct NatsBridgeBus {
     connection: Connection,
 }
 
 impl NatsBridgeBus {
-    /// Starts to connect to the broker at `address`. Returns at once: the events of [`BridgeBus::join`] tell
-    /// when the broker is reached.
+    /// Starts to connect to the broker at `address`, and gives it a moment. Whether it is reached then or later, the events
+    /// of [`BridgeBus::join`] tell.
     ///
     /// # Errors
     /// [`ConnectError`], for an address that has no meaning. A broker that does not answer is none.
     pub async fn connect(address: &str, bridge: Uuid) -> Result<Self, ConnectError> {
         let name = format!("edgeio-bridge {bridge}");
         let connection = Connection::open(address, &name, &Role::Bridge).await?;
+        let mut health = connection.health();
+        // In time or not: the events tell.
+        let _ = timeout(FIRST_MOMENT, health.wait_for(|health| health.connected)).await;
         Ok(Self { connection })
     }
 }
