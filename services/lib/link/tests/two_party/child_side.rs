@@ -179,6 +179,11 @@ impl ChildSide {
             if self.disk.tombstones.contains(&id) {
                 return Err(format!("{id} was stopped for good and is taken again"));
             }
+            if before.as_ref().is_some_and(|b| b.desired == Desired::Stop)
+                && desired != Desired::Stop
+            {
+                return Err(format!("{id} was told to stop and is to run again"));
+            }
             if desired == Desired::Stop && !self.known.stops.contains(&id) {
                 return Err(format!("{id} is told to stop and nobody ordered that"));
             }
