@@ -112,6 +112,8 @@ async fn images_are_pulled_as_the_service_says() -> Result<()> {
         let old = bed.image_with("old", &filler).await?;
         let pushed = registry.push(bed, &old, "shop/web", "1").await?;
         let old_id = image_id(bed, &pushed).await?;
+        // By its id too: it loses its names on the way.
+        bed.owns_image(&old_id);
 
         forget_image(bed, &pushed).await?;
         forget_image(bed, &old).await?;
