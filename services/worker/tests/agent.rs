@@ -119,6 +119,8 @@ impl Cluster {
                 }
                 let welcome = v1::Welcome {
                     protocol: PROTOCOL,
+                    lineage: CLUSTER.to_string(),
+                    issuer_epoch: 1,
                     attach_id: hello.attach_id.clone(),
                     report_interval_ms: 500,
                     ..Default::default()

@@ -170,6 +170,8 @@ impl World {
         self.settle();
         let welcome = v1::Welcome {
             protocol: PROTOCOL,
+            lineage: Lineage(Uuid::from_u128(LINEAGE)).to_string(),
+            issuer_epoch: 1,
             attach_id: attach.to_string(),
             report_interval_ms: 15_000,
             ..Default::default()
