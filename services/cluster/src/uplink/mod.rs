@@ -19,7 +19,7 @@ use edgeio_domain::{
     records::Desired,
     time::Time,
 };
-use edgeio_link::child::{Child, Identity, Step, View};
+use edgeio_link::child::{CONTESTED, Child, Identity, Step, View};
 use edgeio_proto::link::v1;
 use edgeio_store::{Revision, SlotFilter, StoreError, Write};
 use edgeio_tier::context::Context;
@@ -95,6 +95,10 @@ impl Uplink {
                     self.read_at = None;
                 }
                 Step::Recorded => self.settle().await?,
+                // Once is everyday life: the root lost its memory, or an old session's message came late.
+                Step::Superseded(pause) if pause < CONTESTED => {
+                    info!(?pause, "the session is over, opening another");
+                }
                 Step::Superseded(pause) => warn!(
                     ?pause,
                     "another session of this cluster was opened at the root: if this happens again and again, two clusters have one data directory"

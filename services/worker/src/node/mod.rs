@@ -34,12 +34,12 @@ use edgeio_domain::{
     time::Time,
 };
 use edgeio_link::{
-    child::{Child, Step},
+    child::{CONTESTED, Child, Step},
     convert,
     holdings::{Held, Holdings},
 };
 use edgeio_proto::link::v1;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::{
@@ -161,6 +161,10 @@ impl Node {
                     self.child.accepted(&acceptance);
                 }
                 Step::Recorded => {}
+                // Once is everyday life: the cluster lost its memory, or an old session's message came late.
+                Step::Superseded(pause) if pause < CONTESTED => {
+                    info!(?pause, "the session is over, opening another");
+                }
                 Step::Superseded(pause) => warn!(
                     ?pause,
                     "another session of this worker was opened: if this happens again and again, two workers have one data directory"

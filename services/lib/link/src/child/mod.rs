@@ -52,6 +52,9 @@ pub struct Identity {
     pub boot_id: String,
 }
 
+/// A pause after [`Step::Superseded`] from which on a person should look: the session was taken three times in a row.
+pub const CONTESTED: Duration = Duration::from_secs(3);
+
 /// What the caller shall do.
 #[derive(Debug)]
 pub enum Step {
