@@ -123,7 +123,6 @@ impl Cluster {
                     issuer_epoch: 1,
                     attach_id: hello.attach_id.clone(),
                     report_interval_ms: 500,
-                    lineage: CLUSTER.to_string(),
                     ..Default::default()
                 };
                 books.hellos.push(hello);

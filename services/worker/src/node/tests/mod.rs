@@ -174,8 +174,6 @@ impl World {
             issuer_epoch: 1,
             attach_id: attach.to_string(),
             report_interval_ms: 15_000,
-            lineage: Lineage(Uuid::from_u128(LINEAGE)).to_string(),
-            issuer_epoch: 1,
             ..Default::default()
         };
         self.tell(parent_message::Message::Welcome(welcome));
