@@ -49,9 +49,9 @@ pub(crate) struct Options {
     /// Append one JSON line for each row to this file.
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,
-    /// Write the tables for the README to this file.
+    /// Write the tables, as they stand in the README, to this file instead of `figures.md` in the data directory.
     #[arg(long)]
-    pub(crate) markdown: Option<PathBuf>,
+    markdown: Option<PathBuf>,
     /// Seconds before the footprint is taken, for start-up to pass.
     #[arg(long, default_value_t = 30)]
     pub(crate) settle: u64,
@@ -76,6 +76,11 @@ impl Options {
         } else {
             self.bench.clone()
         }
+    }
+
+    pub(crate) fn markdown(&self) -> PathBuf {
+        let usual = || self.data_dir.join("figures.md");
+        self.markdown.clone().unwrap_or_else(usual)
     }
 
     pub(crate) fn quiet_wait(&self) -> Duration {

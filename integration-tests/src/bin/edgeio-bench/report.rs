@@ -268,10 +268,10 @@ impl Report {
             self.machine.busy * 100.0
         );
         say(&format!("\n{busy}"))?;
-        if let Some(path) = &options.markdown {
-            let text = format!("Measured on {heading}; {busy}.\n{}", self.markdown);
-            fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
-        }
+        let path = options.markdown();
+        let text = format!("Measured on {heading}; {busy}.\n{}", self.markdown);
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        say(&format!("the same for the README: {}", path.display()))?;
         if options.gate && !self.missed.is_empty() {
             bail!("goals were missed:\n{}", self.missed.join("\n"));
         }
