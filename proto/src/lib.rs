@@ -14,7 +14,11 @@ pub mod api {
 /// `edgeio.root`: what only the root serves.
 pub mod root {
     /// Version 1.
-    #[expect(clippy::allow_attributes, reason = "generated code")]
+    #[expect(
+        clippy::allow_attributes,
+        clippy::large_enum_variant,
+        reason = "generated code"
+    )]
     pub mod v1 {
         tonic::include_proto!("edgeio.root.v1");
     }

@@ -234,6 +234,7 @@ pub(crate) fn ack(recorded_seq: u64) -> ParentMessage {
         session_epoch: 1,
         message: Some(parent_message::Message::Ack(edgeio_proto::link::v1::Ack {
             recorded_seq,
+            newest_order: None,
         })),
     }
 }

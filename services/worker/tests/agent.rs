@@ -144,6 +144,7 @@ impl Cluster {
                 }
                 let ack = v1::Ack {
                     recorded_seq: report.seq,
+                    newest_order: None,
                 };
                 let mut out = vec![(report.session_epoch, parent_message::Message::Ack(ack))];
                 let applied = report.applied.map_or(0, |a| a.revision);

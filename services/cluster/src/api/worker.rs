@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use edgeio_domain::{child::ChildState, ids::ChildId};
+use edgeio_domain::{
+    child::{ChildState, Replace},
+    ids::ChildId,
+};
 use edgeio_link::convert::capacity_to_wire;
 use edgeio_proto::{
     cluster::v1::{
         ForgetRequest, ForgetResponse, GetRequest, GetResponse, Inventory, LeaveRequest,
-        LeaveResponse, ListRequest, ListResponse, RegisterRequest, RegisterResponse, Worker,
-        WorkerState,
+        LeaveResponse, ListRequest, ListResponse, RegisterRequest, RegisterResponse, Replacement,
+        Worker, WorkerState,
         worker_service_server::{WorkerService, WorkerServiceServer},
     },
     link::v1::Telemetry,
@@ -136,6 +139,7 @@ fn worker(view: &ChildView, telemetry: Option<Telemetry>) -> Worker {
         ChildState::Disconnected => WorkerState::Disconnected,
         ChildState::Returning => WorkerState::Returning,
         ChildState::Left => WorkerState::Left,
+        ChildState::Lost => WorkerState::Lost,
     };
     let inventory = match Inventory::decode(child.inventory.as_slice()) {
         Ok(inventory) => Some(inventory),
@@ -154,6 +158,19 @@ fn worker(view: &ChildView, telemetry: Option<Telemetry>) -> Worker {
         telemetry,
         version: child.version.clone(),
         assigned: view.assigned,
+        replacement: replacement(child.replace).into(),
+        silent_for_ms: u64::try_from(child.silence.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn replacement(replace: Replace) -> Replacement {
+    match replace {
+        Replace::No => Replacement::Unspecified,
+        Replace::Unproven => Replacement::Unproven,
+        Replace::Limited => Replacement::Limited,
+        Replace::Proven => Replacement::Proven,
+        Replace::Released => Replacement::Released,
+        Replace::Fenced => Replacement::Fenced,
     }
 }
 

@@ -25,6 +25,34 @@ pub enum ChildState {
     Returning,
     /// It said goodbye.
     Left,
+    /// Silent for longer than `lost_after`, or fenced by an operator: what was replaced is stopped when it returns.
+    Lost,
+}
+
+/// Whether what a silent child runs is replaced.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Replace {
+    /// It is heard, or not silent for long enough.
+    #[default]
+    No,
+    /// Silent for long enough, but no other child was heard since: the fault may be on this side.
+    Unproven,
+    /// It waits its turn: only so many are replaced in a minute.
+    Limited,
+    /// Others are heard on the same way: it is replaced.
+    Proven,
+    /// An operator released it: it is replaced.
+    Released,
+    /// An operator fenced it: it is replaced, exclusive services too.
+    Fenced,
+}
+
+impl Replace {
+    /// Whether substitutes may be started for what the child runs.
+    #[must_use]
+    pub fn is_allowed(self) -> bool {
+        matches!(self, Replace::Proven | Replace::Released | Replace::Fenced)
+    }
 }
 
 impl ChildState {
@@ -62,7 +90,7 @@ impl Leases {
     #[must_use]
     pub fn judge(&self, state: ChildState, silence: Duration) -> ChildState {
         match state {
-            ChildState::Registered | ChildState::Left => state,
+            ChildState::Registered | ChildState::Left | ChildState::Lost => state,
             ChildState::Ready
             | ChildState::Suspect
             | ChildState::Disconnected
@@ -145,6 +173,13 @@ pub struct Child {
     pub attach: AttachId,
     /// A full report is awaited before anything is sent to it.
     pub adopting: bool,
+    /// How long it has been silent, as far as this tier was there to hear it; recorded now and then, so that a restart of
+    /// the tier goes on counting. Nothing when it is heard.
+    pub silence: Duration,
+    /// Whether what it runs is replaced.
+    pub replace: Replace,
+    /// The replica of the tier that holds its newest session.
+    pub holder: Option<uuid::Uuid>,
     /// Boot id of its machine.
     pub boot_id: String,
     /// When it was last recorded as heard, by this tier's wall clock.

@@ -34,6 +34,8 @@ pub struct Order {
     pub service: String,
     /// The replica's number.
     pub ordinal: u32,
+    /// Who owns the application: the id of a cluster; empty for the root.
+    pub owner: String,
 }
 
 /// How an instance fares.
@@ -91,6 +93,8 @@ pub enum RejectionReason {
     Unsupported,
     /// The spec could not be read.
     InvalidSpec,
+    /// It does not want it now, for a reason of its own.
+    Unwilling,
 }
 
 /// One line of the ledger.

@@ -183,6 +183,8 @@ pub struct Observed {
     pub incarnation: Option<Incarnation>,
     /// Why it is pending there, per candidate.
     pub candidates: Vec<CandidateReasons>,
+    /// The child does not hear of it now (a cluster whose worker is silent): the state is the last one that it heard.
+    pub unreachable: bool,
 }
 
 /// One placement of a slot on a child.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use edgeio_domain::{
     ids::SpecHash,
-    spec::{MAX_SPEC_BYTES, ServiceDraft, ServiceSpec},
+    spec::{DisconnectDraft, MAX_SPEC_BYTES, ServiceDraft, ServiceSpec},
     violation::Violations,
 };
 use edgeio_proto::api::v1;
@@ -25,6 +25,7 @@ pub enum SpecError {
 #[must_use]
 pub fn draft(spec: &v1::ServiceSpec) -> ServiceDraft {
     let resources = spec.resources.clone().unwrap_or_default();
+    let disconnect = spec.disconnect.clone().unwrap_or_default();
     ServiceDraft {
         name: spec.name.clone(),
         replicas: spec.replicas,
@@ -48,6 +49,12 @@ pub fn draft(spec: &v1::ServiceSpec) -> ServiceDraft {
         pull: spec.pull.clone(),
         restart: spec.restart.clone(),
         stop_grace: spec.stop_grace.clone(),
+        disconnect: DisconnectDraft {
+            mode: disconnect.mode,
+            reconcile: disconnect.reconcile,
+            stop_after: disconnect.stop_after,
+            replace: disconnect.replace,
+        },
     }
 }
 

@@ -93,7 +93,7 @@ fn status() -> impl Strategy<Value = Status> {
 
 fn order() -> impl Strategy<Value = Order> {
     let desired = prop::sample::select(&[Desired::Run, Desired::Pause, Desired::Stop][..]);
-    let words = (".*", ".*", ".*", ".*", ".*");
+    let words = (".*", ".*", ".*", ".*", ".*", ".*");
     let numbers = (any::<u64>(), any::<u32>(), any::<u32>(), any::<[u8; 32]>());
     (uuid(), uuid(), desired, words, numbers).prop_map(|(id, slot, desired, words, numbers)| {
         Order {
@@ -109,6 +109,7 @@ fn order() -> impl Strategy<Value = Order> {
             application_uid: words.3,
             service: words.4,
             ordinal: numbers.2,
+            owner: words.5,
         }
     })
 }
@@ -128,6 +129,7 @@ fn assignment(order: &Order) -> v1::Assignment {
         service: order.service.clone(),
         ordinal: order.ordinal,
         recorded: None,
+        owner: order.owner.clone(),
     }
 }
 
@@ -328,12 +330,14 @@ fn every_refusal_is_told_by_its_own_word() {
             application_uid: String::new(),
             service: String::new(),
             ordinal: 0,
+            owner: String::new(),
         };
         let report = convert::report_of_status(&Entry { order, status }, Time(0));
         report.rejection.unwrap()
     };
     for (reason, word) in [
         (RejectionReason::Tombstoned, v1::RejectionReason::Tombstoned),
+        (RejectionReason::Unwilling, v1::RejectionReason::Unwilling),
         (
             RejectionReason::Unplaceable,
             v1::RejectionReason::Unplaceable,

@@ -41,6 +41,7 @@ fn silence(state: ChildState) -> Option<&'static str> {
         ChildState::Disconnected => Some("is silent"),
         ChildState::Returning => Some("has just returned and its state is being compared"),
         ChildState::Left => Some("has left"),
+        ChildState::Lost => Some("was silent for too long or is fenced"),
     }
 }
 

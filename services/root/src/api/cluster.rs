@@ -1,6 +1,6 @@
 //! `edgeio.root.v1.ClusterService`: clusters for people. How they attach is the link's.
 
-use edgeio_domain::child::ChildState;
+use edgeio_domain::child::{ChildState, Replace};
 use edgeio_link::convert::capacity_to_wire;
 use edgeio_proto::root::v1::{
     self, Cluster, ForgetRequest, ForgetResponse, GetRequest, GetResponse, ListRequest,
@@ -98,6 +98,7 @@ fn cluster(view: &ChildView) -> Cluster {
         ChildState::Disconnected => v1::ChildState::Disconnected,
         ChildState::Returning => v1::ChildState::Returning,
         ChildState::Left => v1::ChildState::Left,
+        ChildState::Lost => v1::ChildState::Lost,
     };
     Cluster {
         id: child.id.to_string(),
@@ -108,6 +109,19 @@ fn cluster(view: &ChildView) -> Cluster {
         address: child.address.clone(),
         version: child.version.clone(),
         assigned: view.assigned,
+        replacement: replacement(child.replace).into(),
+        silent_for_ms: u64::try_from(child.silence.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn replacement(replace: Replace) -> v1::Replacement {
+    match replace {
+        Replace::No => v1::Replacement::Unspecified,
+        Replace::Unproven => v1::Replacement::Unproven,
+        Replace::Limited => v1::Replacement::Limited,
+        Replace::Proven => v1::Replacement::Proven,
+        Replace::Released => v1::Replacement::Released,
+        Replace::Fenced => v1::Replacement::Fenced,
     }
 }
 

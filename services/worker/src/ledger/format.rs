@@ -168,6 +168,7 @@ fn entry_to_record(entry: &Entry) -> EntryRecord {
             service: order.service.clone(),
             ordinal: order.ordinal,
             recorded: None,
+            owner: order.owner.clone(),
         }),
         phase: convert::phase_to_wire(status.phase).into(),
         reason: status.reason.clone(),
@@ -219,6 +220,7 @@ fn rejection_from_record(record: v1::Rejection) -> Result<Rejection, String> {
         v1::RejectionReason::Unplaceable => RejectionReason::Unplaceable,
         v1::RejectionReason::Unsupported => RejectionReason::Unsupported,
         v1::RejectionReason::InvalidSpec => RejectionReason::InvalidSpec,
+        v1::RejectionReason::Unwilling => RejectionReason::Unwilling,
         v1::RejectionReason::Unspecified => {
             return Err(format!("a refusal of kind {}", record.reason));
         }

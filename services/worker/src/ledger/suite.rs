@@ -32,6 +32,7 @@ fn entry(n: u128) -> Entry {
         application_uid: "u".into(),
         service: "web".into(),
         ordinal: 2,
+        owner: String::new(),
     };
     let status = Status {
         phase: Phase::Failed,

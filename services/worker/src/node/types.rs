@@ -186,6 +186,10 @@ pub struct Op {
 
 /// What the node wants done. Losing any of them, with the node, changes only timing.
 #[derive(Clone, PartialEq, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an effect is made, moved once and gone; a box would cost more than the room"
+)]
 pub enum Effect {
     /// Send this to the parent.
     Send(v1::ChildMessage),

@@ -230,7 +230,11 @@ impl Bed {
     /// The root has recorded all that was said.
     pub(super) async fn recorded(&mut self) {
         let recorded_seq = self.reports;
-        self.hear(Message::Ack(v1::Ack { recorded_seq })).await;
+        self.hear(Message::Ack(v1::Ack {
+            recorded_seq,
+            newest_order: None,
+        }))
+        .await;
     }
 
     pub(super) fn wait(&self, millis: i64) {

@@ -22,6 +22,7 @@ fn entry(desired: Desired, status: Status) -> Entry {
         application_uid: String::new(),
         service: "s".into(),
         ordinal: 0,
+        owner: String::new(),
     };
     Entry { order, status }
 }

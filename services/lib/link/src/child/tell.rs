@@ -105,6 +105,7 @@ impl Child {
                 chunk: u32::try_from(index).unwrap_or(u32::MAX),
                 chunks: u32::try_from(last + 1).unwrap_or(u32::MAX),
                 capacity: if whole { capacity.clone() } else { None },
+                ..Default::default()
             })));
         }
         out

@@ -180,7 +180,10 @@ impl Side {
 }
 
 fn ack(seq: u64) -> Message {
-    Message::Ack(v1::Ack { recorded_seq: seq })
+    Message::Ack(v1::Ack {
+        recorded_seq: seq,
+        newest_order: None,
+    })
 }
 
 #[test]
@@ -189,7 +192,13 @@ fn a_full_report_has_the_capacity_in_it_since_the_report_that_had_it_may_be_lost
     assert!(side.reports()[0].capacity.is_some());
     side.hear(1, ack(1));
     assert!(side.reports().is_empty());
-    side.hear(1, Message::ReportRequest(v1::ReportRequest { full: true }));
+    side.hear(
+        1,
+        Message::ReportRequest(v1::ReportRequest {
+            full: true,
+            ..Default::default()
+        }),
+    );
     let reports = side.reports();
     assert!(reports[0].full);
     assert!(reports[0].capacity.is_some());

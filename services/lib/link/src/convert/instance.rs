@@ -120,6 +120,7 @@ pub fn observed_from_wire(report: &v1::InstanceReport, now: Time) -> Result<Obse
             .map(incarnation_from_wire)
             .transpose()?,
         candidates: candidates_from_wire(&report.candidates),
+        unreachable: report.unreachable,
     })
 }
 
@@ -157,6 +158,8 @@ pub fn report_of_status(entry: &Entry, now: Time) -> v1::InstanceReport {
         ordinal: order.ordinal,
         candidates: Vec::new(),
         application_uid: order.application_uid.clone(),
+        unreachable: false,
+        owner: order.owner.clone(),
     }
 }
 
@@ -168,5 +171,6 @@ pub fn rejection_to_wire(reason: RejectionReason) -> v1::RejectionReason {
         RejectionReason::Unplaceable => v1::RejectionReason::Unplaceable,
         RejectionReason::Unsupported => v1::RejectionReason::Unsupported,
         RejectionReason::InvalidSpec => v1::RejectionReason::InvalidSpec,
+        RejectionReason::Unwilling => v1::RejectionReason::Unwilling,
     }
 }

@@ -50,5 +50,6 @@ pub fn order_from_wire(assignment: &v1::Assignment) -> Result<Order, WireError> 
         application_uid: assignment.application_uid.clone(),
         service: assignment.service.clone(),
         ordinal: assignment.ordinal,
+        owner: assignment.owner.clone(),
     })
 }

@@ -343,14 +343,17 @@ impl Parent {
     pub fn request(&self, full: bool) -> v1::ParentMessage {
         self.wrap(parent_message::Message::ReportRequest(v1::ReportRequest {
             full,
+            ..Default::default()
         }))
     }
 
-    /// Says what is recorded: no report behind one that is missing.
+    /// Says what is recorded: no report behind one that is missing. With `newest_order`, read in the transaction that
+    /// recorded, it also renews the lease of exclusive instances.
     #[must_use]
-    pub fn ack(&self) -> v1::ParentMessage {
+    pub fn ack(&self, newest_order: Option<u64>) -> v1::ParentMessage {
         self.wrap(parent_message::Message::Ack(v1::Ack {
             recorded_seq: self.recorded,
+            newest_order,
         }))
     }
 }

@@ -48,7 +48,7 @@ fn full(seq: u64, chunk: u32, chunks: u32) -> v1::Report {
 }
 
 fn acked(parent: &Parent) -> u64 {
-    let Some(v1::parent_message::Message::Ack(ack)) = parent.ack().message else {
+    let Some(v1::parent_message::Message::Ack(ack)) = parent.ack(None).message else {
         panic!("no ack");
     };
     ack.recorded_seq

@@ -378,7 +378,7 @@ impl ParentSide {
         let fresh = self.memory.take().filter(|m| m.parent.epoch == epoch);
         let mut memory = fresh.unwrap_or_else(|| Memory::new(epoch, adopting));
         let receipt = memory.parent.receive(report);
-        let ack = |memory: &Memory| (memory.parent.ack(), Expected::default());
+        let ack = |memory: &Memory| (memory.parent.ack(None), Expected::default());
         let Receipt::Record { completes_full } = receipt else {
             let out = vec![ack(&memory)];
             self.memory = Some(memory);

@@ -1,6 +1,10 @@
 //! The words that stand for enumerations in columns. They are written into databases: one is never changed or reused.
 
-use edgeio_domain::{child::ChildState, lifecycle::Phase, records::Desired};
+use edgeio_domain::{
+    child::{ChildState, Replace},
+    lifecycle::Phase,
+    records::Desired,
+};
 
 use crate::api::ChangeKind;
 
@@ -58,6 +62,16 @@ words!(ChildState {
     ChildState::Disconnected => "disconnected",
     ChildState::Returning => "returning",
     ChildState::Left => "left",
+    ChildState::Lost => "lost",
+});
+
+words!(Replace {
+    Replace::No => "no",
+    Replace::Unproven => "unproven",
+    Replace::Limited => "limited",
+    Replace::Proven => "proven",
+    Replace::Released => "released",
+    Replace::Fenced => "fenced",
 });
 
 words!(ChangeKind {
@@ -82,6 +96,7 @@ mod tests {
         comes_back::<Desired>();
         comes_back::<Phase>();
         comes_back::<ChildState>();
+        comes_back::<Replace>();
         comes_back::<ChangeKind>();
         assert_eq!(<Phase as Word>::ALL.len(), Phase::ALL.len());
     }

@@ -1,7 +1,7 @@
 //! Records with every field filled from a number, the edges of its type among the values.
 
 use edgeio_domain::{
-    child::{Accepted, Bucket, Capacity, Child, ChildState},
+    child::{Accepted, Bucket, Capacity, Child, ChildState, Replace},
     ids::{AppUid, AssignmentId, AttachId, ChildId, Lineage, SlotId, SpecHash},
     lifecycle::Phase,
     name::Name,
@@ -246,6 +246,7 @@ pub(crate) fn assignment(n: u64, seed: u64) -> Assignment {
             handle: dice.text(),
             incarnation: dice.maybe(Dice::incarnation),
             candidates: dice.list(Dice::candidate),
+            unreachable: dice.bool(),
         },
         created_at: dice.time(),
         // The store's own counter, so within what it can reach.
@@ -283,10 +284,21 @@ pub(crate) fn child(n: u64, seed: u64) -> Child {
             ChildState::Disconnected,
             ChildState::Returning,
             ChildState::Left,
+            ChildState::Lost,
         ]),
         session_epoch: dice.u64(),
         attach: AttachId(dice.id()),
         adopting: dice.bool(),
+        silence: std::time::Duration::from_millis(u64::from(dice.u32())),
+        replace: dice.of(&[
+            Replace::No,
+            Replace::Unproven,
+            Replace::Limited,
+            Replace::Proven,
+            Replace::Released,
+            Replace::Fenced,
+        ]),
+        holder: dice.maybe(Dice::id),
         boot_id: dice.text(),
         last_heard: dice.time(),
         created_at: dice.time(),

@@ -156,7 +156,10 @@ impl Hub {
         let children = self.context.store.read().await?.children().await?;
         let silent = |id: &ChildId| !state.sessions.contains_key(id);
         let ask = |child: edgeio_domain::child::Child| {
-            let body = parent_message::Message::ReportRequest(v1::ReportRequest { full: true });
+            let body = parent_message::Message::ReportRequest(v1::ReportRequest {
+                full: true,
+                ..Default::default()
+            });
             (
                 child.id,
                 v1::ParentMessage {

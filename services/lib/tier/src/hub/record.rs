@@ -112,7 +112,7 @@ async fn record_all(
         }
         match session.parent.receive(&report) {
             Receipt::Stale => {}
-            Receipt::Repeated => outbox.push((id, session.parent.ack())),
+            Receipt::Repeated => outbox.push((id, session.parent.ack(None))),
             Receipt::Record { completes_full } => {
                 session.applied = applied;
                 for entry in &report.entries {

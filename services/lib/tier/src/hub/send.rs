@@ -6,7 +6,7 @@ use edgeio_domain::{
     child::Accepted,
     digest,
     ids::ChildId,
-    records::{Assignment, Desired},
+    records::{Assignment, Desired, Owner},
     time::Time,
 };
 use edgeio_link::{
@@ -30,7 +30,7 @@ pub(super) async fn answer(
     let Some(session) = state.sessions.get_mut(&id) else {
         return Ok(Outbox::new());
     };
-    let mut outbox = vec![(id, session.parent.ack())];
+    let mut outbox = vec![(id, session.parent.ack(None))];
     let facts = match session.facts {
         Some(facts) => facts,
         None => {
@@ -161,6 +161,10 @@ fn render(a: &Assignment) -> v1::Assignment {
             .incarnation
             .as_ref()
             .map(convert::incarnation_to_wire),
+        owner: match a.app.owner {
+            Owner::Root => String::new(),
+            Owner::Cluster(id) => id.to_string(),
+        },
     }
 }
 

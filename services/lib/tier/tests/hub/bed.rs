@@ -135,7 +135,12 @@ pub(crate) fn sent(outbox: &Outbox) -> Vec<(String, u64, v1::Desired)> {
 }
 
 pub(crate) fn asks_for_all(outbox: &Outbox) -> bool {
-    let full = |m: &Message| matches!(m, Message::ReportRequest(v1::ReportRequest { full: true }));
+    let full = |m: &Message| {
+        matches!(
+            m,
+            Message::ReportRequest(v1::ReportRequest { full: true, .. })
+        )
+    };
     only(outbox, |m| full(m).then_some(())).len() == 1
 }
 

@@ -234,7 +234,10 @@ impl World {
                     self.reports.push(report);
                     if !self.deaf && seq > self.acked {
                         self.acked = seq;
-                        let ack = v1::Ack { recorded_seq: seq };
+                        let ack = v1::Ack {
+                            recorded_seq: seq,
+                            newest_order: None,
+                        };
                         let message = v1::ParentMessage {
                             session_epoch: self.epoch,
                             message: Some(parent_message::Message::Ack(ack)),

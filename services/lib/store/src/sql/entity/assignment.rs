@@ -53,6 +53,7 @@ pub struct Model {
     pub seen_worker_name: Option<String>,
     /// JSON.
     pub seen_candidates: String,
+    pub seen_unreachable: bool,
     pub created_at: i64,
     pub order_revision: i64,
     pub revision: i64,
@@ -98,6 +99,7 @@ impl From<&Assignment> for Model {
             seen_worker: incarnation.map(|incarnation| incarnation.worker.0),
             seen_worker_name: incarnation.map(|incarnation| incarnation.worker_name.clone()),
             seen_candidates: nested::candidates(&seen.candidates),
+            seen_unreachable: seen.unreachable,
             created_at: assignment.created_at.0,
             order_revision: assignment.order_revision.cast_signed(),
             revision: assignment.revision.cast_signed(),
@@ -128,6 +130,7 @@ impl TryFrom<Model> for Assignment {
                 row.seen_worker_name,
             )?,
             candidates: nested::parse_candidates(table, &row.seen_candidates)?,
+            unreachable: row.seen_unreachable,
         };
         Ok(Assignment {
             id: AssignmentId(row.id),

@@ -1,5 +1,7 @@
 //! Children and their newest session.
 
+use std::time::Duration;
+
 use edgeio_domain::{
     child::{Capacity, Child},
     ids::{AttachId, ChildId},
@@ -36,6 +38,9 @@ pub struct Model {
     pub session_epoch: i64,
     pub attach: Uuid,
     pub adopting: bool,
+    pub silence_ms: i64,
+    pub replace: String,
+    pub holder: Option<Uuid>,
     pub boot_id: String,
     pub last_heard: i64,
     pub created_at: i64,
@@ -68,6 +73,9 @@ impl From<&Child> for Model {
             session_epoch: child.session_epoch.cast_signed(),
             attach: child.attach.0,
             adopting: child.adopting,
+            silence_ms: i64::try_from(child.silence.as_millis()).unwrap_or(i64::MAX),
+            replace: child.replace.word().to_owned(),
+            holder: child.holder,
             boot_id: child.boot_id.clone(),
             last_heard: child.last_heard.0,
             created_at: child.created_at.0,
@@ -105,6 +113,9 @@ impl TryFrom<Model> for Child {
             session_epoch: row.session_epoch.cast_unsigned(),
             attach: AttachId(row.attach),
             adopting: row.adopting,
+            silence: Duration::from_millis(row.silence_ms.cast_unsigned()),
+            replace: table.word("replace", &row.replace)?,
+            holder: row.holder,
             boot_id: row.boot_id,
             last_heard: Time(row.last_heard),
             created_at: Time(row.created_at),

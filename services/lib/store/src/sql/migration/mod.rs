@@ -1,6 +1,7 @@
 //! The way of the schema, forward only. A migration that was released is never edited.
 
 mod m0001_records;
+mod m0002_convergence;
 
 use edgeio_domain::ids::Lineage;
 use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel};
@@ -13,7 +14,10 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_records::Migration)]
+        vec![
+            Box::new(m0001_records::Migration),
+            Box::new(m0002_convergence::Migration),
+        ]
     }
 }
 

@@ -54,7 +54,7 @@ impl Picture<'_> {
             cluster,
             worker,
             phase: phase(assignment).into(),
-            reachability: if self.hears(assignment.child) {
+            reachability: if self.hears(assignment.child) && !observed.unreachable {
                 v1::Reachability::Reachable
             } else {
                 v1::Reachability::Unreachable
@@ -71,6 +71,7 @@ impl Picture<'_> {
             retiring: slot.map_or(assignment.desired == Desired::Stop, |slot| {
                 slot.desired == Desired::Stop
             }),
+            owner: self.owner(assignment.app.owner),
         };
         let orphan = slot
             .and_then(|slot| slot.upstream.as_ref())
