@@ -16,6 +16,9 @@ use tracing::warn;
 
 /// Commits an acceptance as a whole.
 pub(super) async fn persist(context: &Context, acceptance: &Acceptance) -> Result<(), StoreError> {
+    for (id, fault) in &acceptance.unread {
+        warn!(id, error = %fault, "an order of a kind that this version does not know is left out");
+    }
     let mut tx = context.store.write().await?;
     let now = context.clock.wall();
     let filter = SlotFilter {

@@ -8,6 +8,8 @@ use edgeio_domain::{
 };
 use edgeio_proto::link::v1;
 
+use crate::convert::WireError;
+
 /// What a child holds of one assignment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Held {
@@ -46,6 +48,8 @@ pub struct Acceptance {
     pub orphaned: Vec<AssignmentId>,
     /// Orphans that are named again.
     pub claimed: Vec<AssignmentId>,
+    /// Orders of a kind that this version does not know, by id: what is held stays as it is, and a person should look.
+    pub unread: Vec<(String, WireError)>,
     /// Specs that came along, checked against their hash.
     pub specs: Vec<(SpecHash, Vec<u8>)>,
 }
@@ -74,8 +78,12 @@ impl Acceptance {
             if before.is_some_and(|held| held.orphan) {
                 out.claimed.push(id);
             }
-            let Ok(desired) = crate::convert::desired_from_wire(entry.desired) else {
-                continue;
+            let desired = match crate::convert::desired_from_wire(entry.desired) {
+                Ok(desired) => desired,
+                Err(fault) => {
+                    out.unread.push((entry.id, fault));
+                    continue;
+                }
             };
             match before {
                 Some(before) if before.generation >= entry.generation => {}

@@ -2,7 +2,7 @@
 //!
 //! [`child`] is a cluster towards its root and a worker towards its cluster; [`parent`] is the other side. Neither sends,
 //! sleeps or stores: messages and the time come in, messages and facts to persist go out. [`convert`] and [`spec`] are
-//! the only places where wire messages and domain types meet.
+//! the only places where wire messages and domain types meet. [`version`] is what both sides can do.
 
 pub mod child;
 pub mod chunk;
@@ -12,6 +12,6 @@ pub mod parent;
 pub mod reports;
 pub mod spec;
 pub mod verdict;
+pub mod version;
 
-/// The version of the protocol that this build speaks.
-pub const PROTOCOL: u32 = 1;
+pub use version::{PROTOCOL, SPOKEN};

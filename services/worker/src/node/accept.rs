@@ -20,6 +20,9 @@ use crate::{
 impl Node {
     /// Makes an acceptance durable and takes it in.
     pub(super) fn accept(&mut self, acceptance: &Acceptance) -> Result<(), LedgerError> {
+        for (id, fault) in &acceptance.unread {
+            warn!(instance = %id, error = %fault, "an order of a kind that this version does not know is left out");
+        }
         let mut staged = self.stage(acceptance);
         let specs = self.missing_specs(acceptance, &staged);
         let decoded: BTreeMap<SpecHash, Spec> = specs

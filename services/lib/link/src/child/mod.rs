@@ -23,6 +23,7 @@ use crate::{
     chunk::Assembly,
     holdings::Acceptance,
     reports::{Reports, StateVersion},
+    version::{Agreed, Offer},
 };
 use tell::gone_report;
 
@@ -114,6 +115,10 @@ type Part = (Vec<v1::Assignment>, Vec<v1::Spec>);
 #[derive(Debug)]
 pub struct Child {
     identity: Identity,
+    /// What this side can do.
+    offer: Offer,
+    /// What both sides of the newest session can do.
+    agreed: Agreed,
     attach: AttachId,
     session: Session,
     accepted: Option<Accepted>,
@@ -138,6 +143,8 @@ impl Child {
     pub fn new(identity: Identity, accepted: Option<Accepted>) -> Self {
         Self {
             identity,
+            offer: Offer::OWN,
+            agreed: Agreed::default(),
             attach: AttachId::default(),
             session: Session::Down,
             accepted,
@@ -153,6 +160,19 @@ impl Child {
             heard_at: Time(0),
             superseded: 0,
         }
+    }
+
+    /// The same child with other versions and features than this build's.
+    #[must_use]
+    pub fn offering(mut self, offer: Offer) -> Self {
+        self.offer = offer;
+        self
+    }
+
+    /// What both sides of the open session can do; `None` while none is open.
+    #[must_use]
+    pub fn agreed(&self) -> Option<&Agreed> {
+        self.is_open().then_some(&self.agreed)
     }
 
     /// The transport is up, or the session must be opened anew: begins an attempt under a new id.

@@ -14,7 +14,7 @@ use super::{
     Child, DEFAULT_INTERVAL, FIRST_PAUSE, LONGEST_PAUSE, Open, PEACE, Part, Session, Step,
 };
 use crate::{
-    PROTOCOL, convert,
+    convert,
     holdings::{Acceptance, Holdings},
 };
 
@@ -85,12 +85,9 @@ impl Child {
         let Ok(lineage) = convert::id("lineage", &welcome.lineage) else {
             return Vec::new();
         };
-        if welcome.protocol != PROTOCOL {
-            let text = format!(
-                "the parent picked protocol {}, this is {PROTOCOL}",
-                welcome.protocol
-            );
-            return vec![Step::Incompatible(text)];
+        match self.offer.take(welcome) {
+            Ok(agreed) => self.agreed = agreed,
+            Err(nothing) => return vec![Step::Incompatible(nothing.to_string())],
         }
         self.session = Session::Open(Open {
             epoch,

@@ -4,7 +4,7 @@ use edgeio_domain::{ids::AssignmentId, node::RejectionReason, time::Time};
 use edgeio_proto::link::v1::{self, child_message};
 
 use super::{Child, HELLO_AGAIN, REPORT_AGAIN, Session, View};
-use crate::{PROTOCOL, chunk, convert, reports::StateVersion};
+use crate::{chunk, convert, reports::StateVersion};
 
 impl Child {
     /// What to send now.
@@ -24,9 +24,9 @@ impl Child {
 
     fn hello(&self, view: &View<'_>) -> v1::ChildMessage {
         wrap(child_message::Message::Hello(v1::Hello {
-            protocol_min: PROTOCOL,
-            protocol_max: PROTOCOL,
-            features: Vec::new(),
+            protocol_min: *self.offer.spoken.start(),
+            protocol_max: *self.offer.spoken.end(),
+            features: self.offer.names(),
             child_id: self.identity.id.to_string(),
             attach_id: self.attach.to_string(),
             boot_id: self.identity.boot_id.clone(),

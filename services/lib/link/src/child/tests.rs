@@ -13,7 +13,10 @@ use edgeio_proto::link::v1::{self, child_message, parent_message::Message};
 use uuid::Uuid;
 
 use super::{Child, Identity, Step, View};
-use crate::holdings::{Acceptance, Held, Holdings};
+use crate::{
+    holdings::{Acceptance, Held, Holdings},
+    version::Offer,
+};
 
 const LINEAGE: u128 = 100;
 
@@ -281,4 +284,66 @@ fn numbers_of_reports_go_on_when_the_same_session_is_opened_again() {
     side.welcome(1, 3);
     let report = side.reports().remove(0);
     assert_eq!((report.seq, report.full), (2, true));
+}
+
+#[test]
+fn an_order_of_an_unknown_kind_changes_nothing_and_is_told_of() {
+    let mut side = Side::open(1);
+    side.hear(1, snapshot(point(LINEAGE, 1, 5), &[1]));
+    let Message::Snapshot(mut later) = snapshot(point(LINEAGE, 1, 6), &[1, 2]) else {
+        panic!("no snapshot");
+    };
+    for entry in &mut later.entries {
+        entry.generation = 2;
+        entry.desired = 42;
+    }
+    let steps = side.hear(1, Message::Snapshot(later));
+    let [Step::Accept(acceptance)] = &steps[..] else {
+        panic!("{steps:?}");
+    };
+    assert_eq!(acceptance.take, [], "neither is guessed at");
+    assert_eq!(acceptance.orphaned, [], "what is held is named");
+    let unread: Vec<&str> = acceptance
+        .unread
+        .iter()
+        .map(|(id, _)| id.as_str())
+        .collect();
+    assert_eq!(unread, [asg(1).to_string(), asg(2).to_string()]);
+    assert_eq!(side.model.held(asg(1)).unwrap().generation, 1);
+}
+
+#[test]
+fn what_the_parent_picked_is_kept_for_the_session_or_refused() {
+    let offer = Offer {
+        spoken: 2..=3,
+        features: &["a", "b"],
+    };
+    let mut side = Side::open(1);
+    side.child = side.child.offering(offer);
+    side.child.connect(attach(2), side.now);
+    let Some(child_message::Message::Hello(hello)) = side.poll().pop() else {
+        panic!("no hello");
+    };
+    assert_eq!((hello.protocol_min, hello.protocol_max), (2, 3));
+    assert_eq!(hello.features, ["a", "b"]);
+    let welcome = |protocol| {
+        Message::Welcome(v1::Welcome {
+            protocol,
+            features: ["b", "c"].map(str::to_owned).to_vec(),
+            attach_id: attach(2).to_string(),
+            lineage: point(LINEAGE, 1, 0).lineage.to_string(),
+            ..Default::default()
+        })
+    };
+    for other in [1, 4] {
+        let steps = side.hear(2, welcome(other));
+        assert!(matches!(&steps[..], [Step::Incompatible(_)]), "{steps:?}");
+        assert_eq!(side.child.agreed(), None);
+    }
+    assert!(side.hear(2, welcome(2)).is_empty());
+    let agreed = side.child.agreed().unwrap();
+    assert_eq!(agreed.protocol, 2);
+    assert!(agreed.has("b") && !agreed.has("a") && !agreed.has("c"));
+    side.child.disconnect();
+    assert_eq!(side.child.agreed(), None);
 }

@@ -4,7 +4,7 @@ use edgeio_domain::{
     child::ChildState,
     ids::{AttachId, ChildId},
 };
-use edgeio_link::{PROTOCOL, convert, parent::Parent, verdict};
+use edgeio_link::{convert, parent::Parent, verdict, version::Offer};
 use edgeio_proto::link::v1::{self, parent_message};
 use edgeio_store::{StoreError, Write};
 use tracing::{info, warn};
@@ -18,13 +18,13 @@ pub(super) async fn open(
     id: ChildId,
     hello: &v1::Hello,
 ) -> Result<Outbox, StoreError> {
-    if !(hello.protocol_min..=hello.protocol_max).contains(&PROTOCOL) {
-        let text = format!(
-            "this side speaks protocol {PROTOCOL}, the child {} to {}: upgrade the older one",
-            hello.protocol_min, hello.protocol_max
-        );
-        return Ok(vec![(id, refuse(0, v1::RefusalReason::Protocol, &text))]);
-    }
+    let agreed = match Offer::OWN.pick(hello) {
+        Ok(agreed) => agreed,
+        Err(nothing) => {
+            let text = nothing.to_string();
+            return Ok(vec![(id, refuse(0, v1::RefusalReason::Protocol, &text))]);
+        }
+    };
     let Ok(attach) = convert::id::<AttachId>("attach_id", &hello.attach_id) else {
         warn!(child = %id, "hello without a readable attach_id dropped");
         return Ok(Outbox::new());
@@ -71,8 +71,8 @@ pub(super) async fn open(
     }
     let parent = Parent::new(child.session_epoch, child.adopting);
     let welcome = parent.wrap(parent_message::Message::Welcome(v1::Welcome {
-        protocol: PROTOCOL,
-        features: Vec::new(),
+        protocol: agreed.protocol,
+        features: agreed.features.iter().cloned().collect(),
         attach_id: hello.attach_id.clone(),
         lineage: meta.lineage.to_string(),
         issuer_epoch: meta.issuer_epoch,
@@ -82,10 +82,13 @@ pub(super) async fn open(
     }));
     let known = state
         .sessions
-        .get(&id)
-        .is_some_and(|session| session.parent.epoch == child.session_epoch);
-    if !known {
-        state.sessions.insert(id, Session::new(parent));
+        .get_mut(&id)
+        .filter(|session| session.parent.epoch == child.session_epoch);
+    match known {
+        Some(session) => session.agreed = agreed,
+        None => {
+            state.sessions.insert(id, Session::new(parent, agreed));
+        }
     }
     Ok(vec![(id, welcome)])
 }

@@ -18,6 +18,7 @@ use edgeio_domain::{
     ids::ChildId,
     time::Time,
 };
+use edgeio_link::version::Agreed;
 use edgeio_proto::link::v1::{self, child_message, parent_message};
 use edgeio_store::{Meta, Revision, StoreError, Write};
 use session::Session;
@@ -172,6 +173,12 @@ impl Hub {
             .into_iter()
             .filter(|c| c.session_epoch > 0 && c.state != ChildState::Left);
         Ok(known.filter(|c| silent(&c.id)).map(ask).collect())
+    }
+
+    /// What both sides of a child's open session can do; `None` when none is open here.
+    pub async fn agreed(&self, child: ChildId) -> Option<Agreed> {
+        let state = self.state.lock().await;
+        state.sessions.get(&child).map(|s| s.agreed.clone())
     }
 
     /// The newest samples of a child.

@@ -14,6 +14,7 @@ use edgeio_link::{
     convert,
     parent::{Parent, Receipt},
     verdict::{self, Recorded, Verdict},
+    version::Agreed,
 };
 use edgeio_proto::link::v1;
 use edgeio_store::{StoreError, Write};
@@ -106,9 +107,9 @@ async fn record_all(
         let session = state
             .sessions
             .entry(id)
-            .or_insert_with(|| Session::new(Parent::new(epoch, adopting)));
+            .or_insert_with(|| Session::new(Parent::new(epoch, adopting), Agreed::default()));
         if session.parent.epoch != epoch {
-            *session = Session::new(Parent::new(epoch, adopting));
+            *session = Session::new(Parent::new(epoch, adopting), Agreed::default());
         }
         match session.parent.receive(&report) {
             Receipt::Stale => {}

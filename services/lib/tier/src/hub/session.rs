@@ -3,11 +3,16 @@
 use std::collections::BTreeSet;
 
 use edgeio_domain::{child::Accepted, ids::AssignmentId};
-use edgeio_link::parent::{Facts, Parent};
+use edgeio_link::{
+    parent::{Facts, Parent},
+    version::Agreed,
+};
 
 /// One child's session.
 pub(super) struct Session {
     pub(super) parent: Parent,
+    /// What both sides can do. The least, after a restart of this tier, until the child opens a session anew.
+    pub(super) agreed: Agreed,
     /// What the child said it has applied.
     pub(super) applied: Option<Accepted>,
     /// Ids of the full report that is coming in, and the number of its first part.
@@ -17,9 +22,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(parent: Parent) -> Self {
+    pub(super) fn new(parent: Parent, agreed: Agreed) -> Self {
         Self {
             parent,
+            agreed,
             applied: None,
             told: (0, BTreeSet::new()),
             facts: None,

@@ -79,6 +79,67 @@ async fn who_is_unknown_registers_and_who_speaks_another_protocol_is_told() {
     });
     let outbox = bed.say(child, hello).await;
     assert_eq!(refusals(&outbox), [RefusalReason::Protocol]);
+    let told = only(&outbox, |m| match m {
+        Message::Refusal(refusal) => Some(refusal.message.clone()),
+        _ => None,
+    });
+    let (ours, theirs) = (edgeio_link::SPOKEN, edgeio_link::PROTOCOL + 1);
+    for range in [
+        format!("{} to {}", ours.start(), ours.end()),
+        format!("{theirs} to {}", theirs + 1),
+    ] {
+        assert!(told[0].contains(&range), "{told:?} does not name {range}");
+    }
+    let agreed = bed.hub.agreed(child).await.unwrap();
+    assert_eq!(
+        agreed.protocol,
+        edgeio_link::PROTOCOL,
+        "the session before goes on"
+    );
+}
+
+#[tokio::test]
+async fn a_newer_child_gets_the_newest_common_version_and_only_features_that_both_have() {
+    let bed = Bed::new();
+    let child = bed.child(1).await;
+    let Message::Welcome(welcome) = only(
+        &bed.say(
+            child,
+            v1::child_message::Message::Hello(v1::Hello {
+                protocol_min: *edgeio_link::SPOKEN.start(),
+                protocol_max: edgeio_link::PROTOCOL + 7,
+                features: vec!["of-the-future".to_owned()],
+                attach_id: crate::bed::uuid(1).to_string(),
+                ..Default::default()
+            }),
+        )
+        .await,
+        |m| Some(m.clone()),
+    )
+    .remove(0) else {
+        panic!("no welcome");
+    };
+    assert_eq!(welcome.protocol, edgeio_link::PROTOCOL);
+    assert_eq!(welcome.features, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_state_of_an_unknown_kind_leaves_the_recorded_one_and_deletes_nothing() {
+    let bed = Bed::new();
+    let child = bed.child(1).await;
+    bed.order(child, 10, 1, Desired::Run).await;
+    let running = entry(asg(10), 1, Desired::Run, Phase::Running);
+    let session = bed.attached(child, 1, vec![running.clone()]).await;
+    let strange = v1::InstanceReport {
+        phase: 42,
+        ..running
+    };
+    let outbox = bed.tell(session, full(2, vec![strange])).await;
+    assert_eq!(acks(&outbox), [2]);
+    let row = bed.row(10).await.unwrap();
+    assert_eq!(row.observed.phase, Phase::Running);
+    assert_eq!(row.desired, Desired::Run);
+    assert_eq!(sent(&outbox), [], "nothing new is ordered for it");
 }
 
 #[tokio::test]
