@@ -60,6 +60,7 @@ impl Tier {
             store: store.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
+            replica: ids.next(),
             own,
             noun,
             times: Times::default(),

@@ -64,6 +64,14 @@ pub enum StoreError {
         /// The oldest revision from which changes can be read.
         oldest: Revision,
     },
+    /// The writer does not hold the lease by which it wrote: another one was faster. Nothing was written.
+    #[error("lease {name} is no longer held under number {epoch}")]
+    Fenced {
+        /// Name of the lease.
+        name: String,
+        /// The number that the writer thought it had.
+        epoch: u64,
+    },
     /// The database was made by a newer version of edgeIO, or cannot be opened as asked.
     #[error("database {path} cannot be opened: {what}")]
     Open {
@@ -87,6 +95,45 @@ pub struct Meta {
     pub session_epoch: u64,
     /// A cluster's point with its root.
     pub uplink: Uplink,
+    /// The number of the [`Fence`] under which the newest fenced commit was made. It never falls.
+    pub leader_epoch: u64,
+}
+
+/// Who may do something alone for a time, and the number that fences what it writes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// What it is about.
+    pub name: String,
+    /// The process that holds it.
+    pub holder: Uuid,
+    /// Rises whenever the lease is taken, also by who had it before.
+    pub epoch: u64,
+    /// Who does not renew it until then may lose it. By the database's clock, see [`ReadTx::now`].
+    pub expires_at: Time,
+}
+
+impl Lease {
+    /// What must hold of this lease for a commit of its holder.
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        Fence {
+            name: self.name.clone(),
+            holder: self.holder,
+            epoch: self.epoch,
+        }
+    }
+}
+
+/// The lease by which a commit is made. It is compared with the recorded one inside the commit's own transaction. The time
+/// is not compared: as long as nobody took the lease, nobody else wrote by it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fence {
+    /// Name of the lease.
+    pub name: String,
+    /// Who holds it.
+    pub holder: Uuid,
+    /// Under which number.
+    pub epoch: u64,
 }
 
 /// What a cluster has accepted from its root.
@@ -244,7 +291,11 @@ pub enum Write {
     DeleteChild(ChildId),
     /// Remembers that an id was stopped for good.
     PutTombstone(Uuid, Time),
-    /// Replaces issuer_epoch, session_epoch and uplink; lineage and revision are the store's own.
+    /// Creates or replaces a lease. Taking one is reading it and putting it with a higher epoch in one write transaction.
+    PutLease(Lease),
+    /// Removes a lease.
+    DeleteLease(String),
+    /// Replaces issuer_epoch, session_epoch and uplink; lineage, revision and leader_epoch are the store's own.
     PutMeta(Meta),
     /// Adds an event.
     PutEvent(Event),
@@ -260,6 +311,12 @@ pub enum Write {
 pub trait ReadTx: Send + Sync {
     /// Facts of the database.
     async fn meta(&self) -> Result<Meta, StoreError>;
+    /// The database's clock, by which leases expire: the same for all who share the database. It may jump.
+    async fn now(&self) -> Result<Time, StoreError>;
+    /// All leases, by name.
+    async fn leases(&self) -> Result<Vec<Lease>, StoreError>;
+    /// One lease.
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, StoreError>;
     /// Applications by (namespace, name, owner).
     async fn applications(
         &self,
@@ -297,12 +354,15 @@ pub trait WriteTx: ReadTx {
     fn stage(&mut self, write: Write);
     /// Whether anything is staged.
     fn is_empty(&self) -> bool;
+    /// Lets the commit happen only if this lease is still held so.
+    fn fence(&mut self, fence: Fence);
     /// Makes all staged writes durable under one new revision; without any, nothing happens and the newest revision is
-    /// answered. Once begun it goes to its end, also when the caller stops waiting.
+    /// answered. Leases alone take no revision and wake nobody: they are renewed all the time and say nothing of what the
+    /// tier wants. Once begun it goes to its end, also when the caller stops waiting.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when a name of an application or a child is taken: then nothing was written. After
-    /// [`StoreError::Unavailable`] it is not known whether it was.
+    /// [`StoreError::Exists`] when a name of an application or a child is taken, [`StoreError::Fenced`] when the lease is
+    /// not held any more: then nothing was written. After [`StoreError::Unavailable`] it is not known whether it was.
     async fn commit(self: Box<Self>) -> Result<Revision, StoreError>;
 }
 
@@ -315,6 +375,8 @@ pub trait Store: Send + Sync + 'static {
     async fn write(&self) -> Result<Box<dyn WriteTx + '_>, StoreError>;
     /// The newest revision as it changes: wakes loops, carries no facts.
     fn watch(&self) -> watch::Receiver<Revision>;
+    /// Whether nobody but this process can have the database open: then a lease that another one holds is a dead one's.
+    fn is_exclusive(&self) -> bool;
     /// Waits for the write transaction that is under way and gives the database free, for another process to open.
     /// Everything after it is an error. Where there is nothing to give free it does nothing.
     async fn close(&self) {}

@@ -14,7 +14,9 @@ use edgeio_domain::{
 };
 use uuid::Uuid;
 
-use crate::api::{Change, ChangeKind, Meta, RequestRecord, Revision, Write};
+use crate::api::{
+    Change, ChangeKind, Fence, Lease, Meta, RequestRecord, Revision, StoreError, Write,
+};
 
 /// Which order_revision a staged assignment gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +42,11 @@ pub(crate) struct Batch {
     pub(crate) events: Vec<Event>,
     pub(crate) requests: BTreeMap<String, RequestRecord>,
     pub(crate) compact: Option<Time>,
+    pub(crate) leases: BTreeMap<String, Option<Lease>>,
+    pub(crate) fence: Option<Fence>,
     staged: bool,
+    /// Something besides leases is staged.
+    counts: bool,
 }
 
 /// What is recorded of the records that a batch removes: the log of changes names what is gone.
@@ -61,6 +67,7 @@ impl Batch {
 
     pub(crate) fn stage(&mut self, write: Write) {
         self.staged = true;
+        self.counts |= !matches!(write, Write::PutLease(_) | Write::DeleteLease(_));
         match write {
             Write::PutApplication(application) => {
                 self.applications.insert(application.uid, Some(application));
@@ -106,12 +113,49 @@ impl Batch {
             Write::PutTombstone(id, at) => {
                 self.tombstones.insert(id, at);
             }
+            Write::PutLease(lease) => {
+                self.leases.insert(lease.name.clone(), Some(lease));
+            }
+            Write::DeleteLease(name) => {
+                self.leases.insert(name, None);
+            }
             Write::PutMeta(meta) => self.meta = Some(meta),
             Write::PutEvent(event) => self.events.push(event),
             Write::PutRequest(request) => {
                 self.requests.insert(request.request_id.clone(), request);
             }
             Write::Compact(before) => self.compact = self.compact.max(Some(before)),
+        }
+    }
+
+    /// Whether the commit takes a revision.
+    pub(crate) fn counts(&self) -> bool {
+        self.counts
+    }
+
+    /// Compares the fence with the recorded lease of its name.
+    pub(crate) fn check_fence(&self, recorded: Option<&Lease>) -> Result<(), StoreError> {
+        let Some(fence) = &self.fence else {
+            return Ok(());
+        };
+        let held = |lease: &&Lease| lease.holder == fence.holder && lease.epoch == fence.epoch;
+        match recorded.filter(held) {
+            Some(_) => Ok(()),
+            None => Err(StoreError::Fenced {
+                name: fence.name.clone(),
+                epoch: fence.epoch,
+            }),
+        }
+    }
+
+    /// The facts after this commit.
+    pub(crate) fn facts(&self, recorded: Meta, revision: Revision) -> Meta {
+        let fenced = self.fence.as_ref().map(|fence| fence.epoch);
+        Meta {
+            lineage: recorded.lineage,
+            revision,
+            leader_epoch: fenced.unwrap_or(recorded.leader_epoch),
+            ..self.meta.unwrap_or(recorded)
         }
     }
 

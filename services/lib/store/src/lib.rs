@@ -11,6 +11,11 @@
 //! was staged to one end for each record and writes each table in a few statements of many rows. A [`ReadTx`] sees one
 //! state throughout and waits for nobody.
 //!
+//! **Leases and fences.** Where several processes share a database, a lease says which of them may do something alone. Being
+//! elected proves nothing later: a holder can be paused for minutes and go on. So each commit that is made by a lease names
+//! it ([`WriteTx::fence`]), and it is compared in that commit's own transaction; [`Meta::leader_epoch`] records under which
+//! number the newest one was made.
+//!
 //! **Revisions.** One counter for the whole database. Each record carries the revision of its last change, an assignment
 //! also that of its last order, which is what a link sends by. The log of changes names what a commit touched or removed;
 //! what it looks like now is read from its own table, so a reader who is late reads less, not more. [`Store::watch`]
@@ -33,8 +38,8 @@ mod sql;
 pub mod sqlite;
 
 pub use api::{
-    ApplicationFilter, AssignmentFilter, Change, ChangeKind, Meta, ReadTx, RequestRecord, Revision,
-    SlotFilter, SlotPlace, Store, StoreError, Uplink, Write, WriteTx,
+    ApplicationFilter, AssignmentFilter, Change, ChangeKind, Fence, Lease, Meta, ReadTx,
+    RequestRecord, Revision, SlotFilter, SlotPlace, Store, StoreError, Uplink, Write, WriteTx,
 };
 pub use memory::MemoryStore;
 pub use open::open;

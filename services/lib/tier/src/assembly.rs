@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
-use edgeio_domain::{ids::ChildId, records::Owner};
+use edgeio_domain::{
+    ids::{ChildId, IdSource},
+    records::Owner,
+};
 use edgeio_proto::link::v1;
 use edgeio_server::{
     grpc::{Api, BindError, Listener, ServeError, Served},
@@ -71,6 +74,7 @@ pub async fn open(
         store,
         clock,
         ids: Arc::new(SystemIds),
+        replica: SystemIds.next(),
         own,
         noun,
         times: config.times(),

@@ -21,6 +21,10 @@ edgeio_server::config! {
         pub return_after: Duration = Times::default().return_after,
         /// How long events, answers to repeated requests and the ids of stopped instances are kept.
         pub retention: Duration = Times::default().retention,
+        /// Where several processes share one database: how long the one that plans and places may be silent before
+        /// another takes over. It renews its lease after two thirds of that, the others look every two fifteenths. On
+        /// SQLite, which one process has for itself, nothing waits for it.
+        pub leader_lease: Duration = Times::default().leader_lease,
     }
 }
 
@@ -40,6 +44,13 @@ impl Validate for TierConfig {
                 "write at least twice `report_interval`; three times is the default",
             );
         }
+        if self.leader_lease < Duration::from_secs(1) {
+            check.fail(
+                "leader_lease",
+                "a short pause would have another process take over",
+                "write at least `1s`; `15s` is the default",
+            );
+        }
     }
 }
 
@@ -53,6 +64,7 @@ impl TierConfig {
             adopt_window: self.adopt_window,
             return_after: self.return_after,
             retention: self.retention,
+            leader_lease: self.leader_lease,
             ..Times::default()
         }
     }

@@ -4,6 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use edgeio_domain::{ids::IdSource, records::Owner, time::Clock};
 use edgeio_store::Store;
+use uuid::Uuid;
+
+use crate::leader::LeaseTimes;
 
 /// The parts of a tier that its loops share.
 #[derive(Clone)]
@@ -16,6 +19,8 @@ pub struct Context {
     pub ids: Arc<dyn IdSource>,
     /// Who this tier is as an owner of applications.
     pub own: Owner,
+    /// This process among those that share the database: another id after each start.
+    pub replica: Uuid,
     /// What a child is called: "cluster" or "worker".
     pub noun: &'static str,
     /// Times.
@@ -39,6 +44,18 @@ pub struct Times {
     pub refusal: Duration,
     /// How long events, answers to requests and tombstones are kept.
     pub retention: Duration,
+    /// How long the lease of the process that runs the engine is; see [`Times::leader`].
+    pub leader_lease: Duration,
+}
+
+impl Times {
+    /// The times of the engine's lease.
+    #[must_use]
+    pub fn leader(&self) -> LeaseTimes {
+        LeaseTimes {
+            length: self.leader_lease,
+        }
+    }
 }
 
 impl Default for Times {
@@ -50,6 +67,8 @@ impl Default for Times {
             return_after: Duration::from_secs(5),
             refusal: Duration::from_secs(2),
             retention: Duration::from_secs(7 * 24 * 3600),
+            // What Kubernetes' client-go takes for its leaders: 15 s, renewed after 10 s, retried every 2 s.
+            leader_lease: Duration::from_secs(15),
         }
     }
 }

@@ -12,5 +12,6 @@ pub mod config;
 pub mod context;
 pub mod engine;
 pub mod hub;
+pub mod leader;
 pub mod loops;
 pub mod system;

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use edgeio_domain::ids::ChildId;
 use edgeio_proto::link::v1;
 use edgeio_server::shutdown::Shutdown;
-use edgeio_store::{StoreError, Write};
 use tokio::sync::mpsc;
 use tracing::error;
 
@@ -49,9 +48,9 @@ pub async fn engine(context: Context, engine: Arc<Engine>, stop: Shutdown) {
         let pause = match engine.run_once().await {
             Ok(outcome) => {
                 let until = |at: edgeio_domain::time::Time| at.since(context.clock.wall());
-                outcome
-                    .again
-                    .map_or(ENGINE_PERIOD, until)
+                let again = outcome.again.map_or(ENGINE_PERIOD, until);
+                again
+                    .min(outcome.within.unwrap_or(ENGINE_PERIOD))
                     .min(ENGINE_PERIOD)
             }
             Err(error) => {
@@ -62,26 +61,20 @@ pub async fn engine(context: Context, engine: Arc<Engine>, stop: Shutdown) {
         let now = context.clock.boot();
         if now.since(compacted) >= COMPACTION {
             compacted = now;
-            if let Err(error) = compact(&context).await {
+            if let Err(error) = engine.compact().await {
                 error!(error = %edgeio_server::status::chain(&error), "compaction failed");
             }
         }
         tokio::select! {
-            () = stop.wait() => return,
+            () = stop.wait() => break,
             changed = changes.changed() => if changed.is_err() { return },
             // A pause of nothing would spin while the clock stands still.
             () = tokio::time::sleep(pause.max(Duration::from_millis(10))) => {}
         }
     }
-}
-
-async fn compact(context: &Context) -> Result<(), StoreError> {
-    let mut tx = context.store.write().await?;
-    tx.stage(Write::Compact(
-        context.clock.wall() - context.times.retention,
-    ));
-    tx.commit().await?;
-    Ok(())
+    if let Err(error) = engine.resign().await {
+        error!(error = %edgeio_server::status::chain(&error), "the engine's lease could not be given away");
+    }
 }
 
 /// Feeds the hub and sends what it answers, until `stop`.

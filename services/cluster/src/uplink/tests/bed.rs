@@ -114,6 +114,7 @@ impl Bed {
             store: store.clone(),
             clock: clock.clone(),
             ids: Arc::new(Counter(AtomicU64::new(100_000))),
+            replica: Uuid::from_u128(1),
             own: Owner::Cluster(ChildId(uuid(7))),
             noun: "worker",
             times: Times::default(),

@@ -16,15 +16,15 @@ use edgeio_domain::{
     child::Child,
     ids::{AppUid, ChildId, Lineage, SpecHash},
     records::{Application, Assignment, Event, Slot},
-    time::Clock,
+    time::{Clock, Time},
 };
 use tokio::sync::{Mutex, MutexGuard, watch};
 use uuid::Uuid;
 
 use crate::{
     api::{
-        ApplicationFilter, AssignmentFilter, Change, Meta, ReadTx, RequestRecord, Revision,
-        SlotFilter, Store, StoreError, Write, WriteTx,
+        ApplicationFilter, AssignmentFilter, Change, Fence, Lease, Meta, ReadTx, RequestRecord,
+        Revision, SlotFilter, Store, StoreError, Write, WriteTx,
     },
     batch::Batch,
 };
@@ -53,6 +53,7 @@ pub struct MemoryStore {
     turn: Mutex<()>,
     revision: watch::Sender<Revision>,
     clock: Arc<dyn Clock>,
+    exclusive: bool,
     #[cfg(feature = "sim")]
     fault: std::sync::Mutex<Option<FaultHook>>,
 }
@@ -80,9 +81,17 @@ impl MemoryStore {
             committed: RwLock::new(snapshot.0),
             turn: Mutex::new(()),
             clock,
+            exclusive: true,
             #[cfg(feature = "sim")]
             fault: std::sync::Mutex::new(None),
         }
+    }
+
+    /// Has it stand for a database that several processes have open: each of them holds this one store.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.exclusive = false;
+        self
     }
 
     /// A copy of what is committed now.
@@ -116,6 +125,7 @@ impl Store for MemoryStore {
     async fn read(&self) -> Result<Box<dyn ReadTx + '_>, StoreError> {
         Ok(Box::new(Tx {
             state: self.now(),
+            clock: &*self.clock,
             write: (),
         }))
     }
@@ -128,6 +138,7 @@ impl Store for MemoryStore {
         };
         Ok(Box::new(Tx {
             state: self.now(),
+            clock: &*self.clock,
             write: Turn {
                 store: self,
                 batch: Batch::default(),
@@ -139,11 +150,16 @@ impl Store for MemoryStore {
     fn watch(&self) -> watch::Receiver<Revision> {
         self.revision.subscribe()
     }
+
+    fn is_exclusive(&self) -> bool {
+        self.exclusive
+    }
 }
 
 /// A transaction: the state that it reads, and the write half if it has one.
-struct Tx<W> {
+struct Tx<'a, W> {
     state: Arc<State>,
+    clock: &'a dyn Clock,
     write: W,
 }
 
@@ -154,7 +170,7 @@ struct Turn<'a> {
 }
 
 #[async_trait]
-impl WriteTx for Tx<Turn<'_>> {
+impl WriteTx for Tx<'_, Turn<'_>> {
     fn stage(&mut self, write: Write) {
         self.write.batch.stage(write);
     }
@@ -163,8 +179,12 @@ impl WriteTx for Tx<Turn<'_>> {
         self.write.batch.is_empty()
     }
 
+    fn fence(&mut self, fence: Fence) {
+        self.write.batch.fence = Some(fence);
+    }
+
     async fn commit(self: Box<Self>) -> Result<Revision, StoreError> {
-        let Self { state, write } = *self;
+        let Self { state, write, .. } = *self;
         let Turn { store, batch, held } = write;
         let revision = state.meta.revision;
         // Given up before applying, so that a commit without readers copies nothing.
@@ -183,16 +203,30 @@ impl WriteTx for Tx<Turn<'_>> {
         if fault == Some(CommitFault::After) {
             return Err(fault::injected());
         }
-        store.revision.send_replace(revision);
+        if *store.revision.borrow() != revision {
+            store.revision.send_replace(revision);
+        }
         drop(held);
         Ok(revision)
     }
 }
 
 #[async_trait]
-impl<W: Send + Sync> ReadTx for Tx<W> {
+impl<W: Send + Sync> ReadTx for Tx<'_, W> {
     async fn meta(&self) -> Result<Meta, StoreError> {
         Ok(self.state.meta)
+    }
+
+    async fn now(&self) -> Result<Time, StoreError> {
+        Ok(self.clock.wall())
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        Ok(self.state.leases.values().cloned().collect())
+    }
+
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, StoreError> {
+        Ok(self.state.leases.get(name).cloned())
     }
 
     async fn applications(

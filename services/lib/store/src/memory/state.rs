@@ -12,7 +12,7 @@ use edgeio_domain::{
 use uuid::Uuid;
 
 use crate::{
-    api::{Change, Meta, RequestRecord, Revision, StoreError},
+    api::{Change, Lease, Meta, RequestRecord, Revision, StoreError},
     batch::{Batch, Gone, Order},
 };
 
@@ -27,6 +27,7 @@ pub(super) struct State {
     pub(super) children: BTreeMap<ChildId, Child>,
     pub(super) tombstones: BTreeMap<Uuid, Time>,
     pub(super) requests: BTreeMap<String, RequestRecord>,
+    pub(super) leases: BTreeMap<String, Lease>,
     /// Oldest first.
     pub(super) events: Vec<Event>,
     /// Per commit, with its time.
@@ -49,14 +50,17 @@ impl State {
             children: BTreeMap::new(),
             tombstones: BTreeMap::new(),
             requests: BTreeMap::new(),
+            leases: BTreeMap::new(),
             events: Vec::new(),
             changes: BTreeMap::new(),
             compacted: 0,
         }
     }
 
-    /// Whether the batch would give two records one name.
+    /// Whether the batch's lease is held, and whether it would give two records one name.
     pub(super) fn check(&self, batch: &Batch) -> Result<(), StoreError> {
+        let fence = batch.fence.as_ref();
+        batch.check_fence(fence.and_then(|fence| self.leases.get(&fence.name)))?;
         let mut applications: Vec<(AppKey, AppUid)> = Vec::new();
         if !batch.wanted_keys().is_empty() {
             let all = self.applications.values();
@@ -75,8 +79,12 @@ impl State {
 
     /// Applies a batch that was checked; answers its revision.
     pub(super) fn apply(&mut self, mut batch: Batch, at: Time) -> Revision {
+        merge(&mut self.leases, std::mem::take(&mut batch.leases));
+        if !batch.counts() {
+            return self.meta.revision;
+        }
         let revision = self.meta.revision + 1;
-        self.meta.revision = revision;
+        self.meta = batch.facts(self.meta, revision);
         batch.stamp(revision);
         let changes = batch.changes(revision, &self.gone(&batch));
 
@@ -101,13 +109,6 @@ impl State {
         self.tombstones.extend(batch.tombstones);
         self.requests.extend(batch.requests);
         self.events.extend(batch.events);
-        if let Some(meta) = batch.meta {
-            self.meta = Meta {
-                lineage: self.meta.lineage,
-                revision,
-                ..meta
-            };
-        }
         if let Some(before) = batch.compact {
             self.compact(before);
         }

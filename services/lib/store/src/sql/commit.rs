@@ -15,15 +15,15 @@ use uuid::Uuid;
 
 use super::{
     entity::{
-        application, assignment, change_log, child, event, meta, request, service, slot, spec,
-        tombstone,
+        application, assignment, change_log, child, event, lease, meta, request, service, slot,
+        spec, tombstone,
     },
     error::failed,
     read,
     row::{Table, pieces},
 };
 use crate::{
-    api::{Meta, Revision, StoreError},
+    api::{Revision, StoreError},
     batch::{Batch, Gone, Order},
 };
 
@@ -33,8 +33,13 @@ pub(super) async fn apply(
     mut batch: Batch,
     at: Time,
 ) -> Result<Revision, StoreError> {
-    let moving = check_names(db, &batch).await?;
+    check_fence(db, &batch).await?;
+    put_leases(db, &batch).await?;
     let facts = read::meta(db).await?;
+    if !batch.counts() {
+        return Ok(facts.revision.cast_unsigned());
+    }
+    let moving = check_names(db, &batch).await?;
     let revision = facts.revision.cast_unsigned() + 1;
     batch.stamp(revision);
     let gone = gone(db, &batch).await?;
@@ -57,16 +62,32 @@ pub(super) async fn apply(
         .await
         .map_err(failed("write the log of changes"))?;
 
-    let recorded = facts.record();
-    let facts = Meta {
-        lineage: recorded.lineage,
-        revision,
-        ..batch.meta.unwrap_or(recorded)
-    };
+    let facts = batch.facts(facts.record(), revision);
     let row = meta::Model::new(&facts, compacted).into_active_model();
     let counted = row.reset_all().update(db).await;
     counted.map_err(failed("count the revision"))?;
     Ok(revision)
+}
+
+async fn check_fence(db: &impl ConnectionTrait, batch: &Batch) -> Result<(), StoreError> {
+    let recorded = match &batch.fence {
+        Some(fence) => read::lease(db, &fence.name).await?,
+        None => None,
+    };
+    batch.check_fence(recorded.as_ref())
+}
+
+async fn put_leases(db: &impl ConnectionTrait, batch: &Batch) -> Result<(), StoreError> {
+    for (name, end) in &batch.leases {
+        if end.is_none() {
+            let gone = lease::Entity::delete_by_id(name.as_str()).exec(db).await;
+            gone.map_err(failed("remove a lease"))?;
+        }
+    }
+    let leases = batch.leases.values().flatten().map(lease::Model::from);
+    upsert(db, leases.collect(), &[])
+        .await
+        .map_err(failed("write leases"))
 }
 
 /// Rows that hold a name which another record of the same commit takes over: removed before that one is written.

@@ -16,12 +16,14 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    entity::{application, assignment, change_log, event, meta, service, slot, spec, tombstone},
+    entity::{
+        application, assignment, change_log, event, lease, meta, service, slot, spec, tombstone,
+    },
     error::failed,
     row::{Table, limit, owner_text, pieces},
 };
 use crate::api::{
-    ApplicationFilter, AssignmentFilter, Change, Revision, SlotFilter, SlotPlace, StoreError,
+    ApplicationFilter, AssignmentFilter, Change, Lease, Revision, SlotFilter, SlotPlace, StoreError,
 };
 
 /// The row of facts.
@@ -29,6 +31,16 @@ pub(super) async fn meta(db: &impl ConnectionTrait) -> Result<meta::Model, Store
     let row = meta::Entity::find_by_id(meta::ONLY).one(db).await;
     row.map_err(failed("read facts of the database"))?
         .ok_or_else(|| Table("meta").corrupt("its row is missing".to_owned()))
+}
+
+/// A lease. In a write transaction nobody takes it before that ends.
+pub(super) async fn lease(
+    db: &impl ConnectionTrait,
+    name: &str,
+) -> Result<Option<Lease>, StoreError> {
+    // SQLite has no such lock and needs none: its write transactions exclude each other.
+    let row = lease::Entity::find_by_id(name).lock_shared().one(db).await;
+    Ok(row.map_err(failed("read a lease"))?.map(Lease::from))
 }
 
 pub(super) async fn applications(

@@ -7,7 +7,7 @@ use edgeio_domain::{
     child::Child,
     ids::{AppUid, ChildId, SpecHash},
     records::{Application, Assignment, Event, Slot},
-    time::Clock,
+    time::{Clock, Time},
 };
 use sea_orm::{DatabaseTransaction, EntityTrait, QueryOrder};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
@@ -15,14 +15,14 @@ use uuid::Uuid;
 
 use super::{
     commit,
-    entity::{child, request},
+    entity::{child, lease, request},
     error::failed,
     read,
 };
 use crate::{
     api::{
-        ApplicationFilter, AssignmentFilter, Change, Meta, ReadTx, RequestRecord, Revision,
-        SlotFilter, StoreError, Write, WriteTx,
+        ApplicationFilter, AssignmentFilter, Change, Fence, Lease, Meta, ReadTx, RequestRecord,
+        Revision, SlotFilter, StoreError, Write, WriteTx,
     },
     batch::Batch,
 };
@@ -41,6 +41,8 @@ pub(crate) struct Hub {
 pub(crate) struct Tx<W> {
     /// Before `write`: the connection is given back before the next one's turn begins.
     pub(crate) db: DatabaseTransaction,
+    /// The database's clock: the process's own, as only one has the file open.
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) write: W,
 }
 
@@ -61,8 +63,12 @@ impl WriteTx for Tx<Turn> {
         self.write.batch.is_empty()
     }
 
+    fn fence(&mut self, fence: Fence) {
+        self.write.batch.fence = Some(fence);
+    }
+
     async fn commit(self: Box<Self>) -> Result<Revision, StoreError> {
-        let Self { db, write } = *self;
+        let Self { db, write, .. } = *self;
         let Turn { hub, batch, held } = write;
         // On a task of its own: a caller that goes away in the middle must not leave a commit that nobody was woken for.
         let committed = tokio::spawn(async move {
@@ -76,7 +82,9 @@ impl WriteTx for Tx<Turn> {
             }
             let revision = commit::apply(&db, batch, hub.clock.wall()).await?;
             db.commit().await.map_err(failed("commit"))?;
-            hub.revision.send_replace(revision);
+            if *hub.revision.borrow() != revision {
+                hub.revision.send_replace(revision);
+            }
             drop(held);
             Ok(revision)
         });
@@ -91,6 +99,20 @@ impl WriteTx for Tx<Turn> {
 impl<W: Send + Sync> ReadTx for Tx<W> {
     async fn meta(&self) -> Result<Meta, StoreError> {
         Ok(read::meta(&self.db).await?.record())
+    }
+
+    async fn now(&self) -> Result<Time, StoreError> {
+        Ok(self.clock.wall())
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        let all = lease::Entity::find().order_by_asc(lease::Column::Name);
+        let rows = all.all(&self.db).await.map_err(failed("list leases"))?;
+        Ok(rows.into_iter().map(Lease::from).collect())
+    }
+
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, StoreError> {
+        read::lease(&self.db, name).await
     }
 
     async fn applications(

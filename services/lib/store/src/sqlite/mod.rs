@@ -74,7 +74,11 @@ impl Store for SqliteStore {
             .begin()
             .await
             .map_err(failed("begin to read"))?;
-        Ok(Box::new(Tx { db, write: () }))
+        Ok(Box::new(Tx {
+            db,
+            clock: Arc::clone(&self.hub.clock),
+            write: (),
+        }))
     }
 
     async fn write(&self) -> Result<Box<dyn WriteTx + '_>, StoreError> {
@@ -82,6 +86,7 @@ impl Store for SqliteStore {
         let db = begin_immediate(&self.writer).await?;
         Ok(Box::new(Tx {
             db,
+            clock: Arc::clone(&self.hub.clock),
             write: Turn {
                 hub: Arc::clone(&self.hub),
                 batch: Batch::default(),
@@ -92,6 +97,11 @@ impl Store for SqliteStore {
 
     fn watch(&self) -> watch::Receiver<Revision> {
         self.hub.revision.subscribe()
+    }
+
+    /// The lock file is held.
+    fn is_exclusive(&self) -> bool {
+        true
     }
 
     async fn close(&self) {

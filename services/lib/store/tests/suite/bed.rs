@@ -13,8 +13,8 @@ use edgeio_domain::{
     time::{Clock, Time},
 };
 use edgeio_store::{
-    AssignmentFilter, MemoryStore, ReadTx, Revision, SlotFilter, SqliteStore, Store, StoreError,
-    Write, memory::Snapshot,
+    AssignmentFilter, Fence, MemoryStore, ReadTx, Revision, SlotFilter, SqliteStore, Store,
+    StoreError, Write, memory::Snapshot,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -104,7 +104,19 @@ impl Bed {
         &self,
         writes: impl IntoIterator<Item = Write>,
     ) -> Result<Revision, StoreError> {
+        self.try_put_by(None, writes).await
+    }
+
+    /// Commits these writes if the lease is held.
+    pub(crate) async fn try_put_by(
+        &self,
+        fence: Option<Fence>,
+        writes: impl IntoIterator<Item = Write>,
+    ) -> Result<Revision, StoreError> {
         let mut tx = self.store.write().await?;
+        if let Some(fence) = fence {
+            tx.fence(fence);
+        }
         for write in writes {
             tx.stage(write);
         }

@@ -12,6 +12,7 @@ mod changes;
 mod compaction;
 mod faults;
 mod filters;
+mod leases;
 mod make;
 mod model;
 mod records;
@@ -47,7 +48,7 @@ suite! {
         slots_come_back_whole,
         assignments_come_back_whole,
         children_come_back_whole,
-        facts_come_back_but_lineage_and_revision_are_the_stores_own,
+        facts_come_back_but_some_are_the_stores_own,
         tombstones_and_answers_come_back,
         events_come_newest_first,
         removing_what_is_not_there_does_nothing,
@@ -83,6 +84,15 @@ suite! {
         specs_go_when_nothing_uses_them,
         older_revisions_are_refused_after_compaction,
         a_clock_that_jumps_leaves_no_hole,
+    ],
+    leases: [
+        leases_come_back_and_go_and_take_no_revision,
+        a_commit_is_made_only_by_who_holds_the_lease,
+        a_fence_is_compared_when_the_commit_is_made,
+        of_many_that_take_a_lease_each_epoch_has_one,
+        an_expired_lease_is_taken_and_its_holder_is_refused,
+        the_number_rises_also_for_the_holder_itself,
+        leases_are_there_after_opening_again,
     ],
     bulk: [ten_thousand_slots_and_assignments_are_one_commit],
 }

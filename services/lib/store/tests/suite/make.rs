@@ -12,7 +12,7 @@ use edgeio_domain::{
     resources::Resources,
     time::Time,
 };
-use edgeio_store::{Meta, RequestRecord, Uplink};
+use edgeio_store::{Lease, Meta, RequestRecord, Uplink};
 use uuid::Uuid;
 
 /// A small generator (splitmix64): the same number gives the same record, on every machine.
@@ -320,6 +320,17 @@ pub(crate) fn meta(seed: u64) -> Meta {
                 revision: dice.u64(),
             }),
         },
+        leader_epoch: dice.u64(),
+    }
+}
+
+pub(crate) fn lease(n: u64, epoch: u64, seed: u64) -> Lease {
+    let mut dice = Dice::new(seed);
+    Lease {
+        name: format!("lease {n}"),
+        holder: Uuid::from_u128(u128::from(n)),
+        epoch,
+        expires_at: dice.time(),
     }
 }
 

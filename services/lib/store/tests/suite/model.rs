@@ -18,7 +18,7 @@ fn write(seed: u64) -> Write {
     let n = dice.below(KEYS);
     let inner = dice.next();
     let at = dice.below(50) as i64;
-    match dice.below(16) {
+    match dice.below(18) {
         0 | 1 => Write::PutApplication(make::application(n, inner)),
         2 => Write::DeleteApplication(make::app_uid(n)),
         3 => {
@@ -37,6 +37,8 @@ fn write(seed: u64) -> Write {
         12 => Write::PutTombstone(Uuid::from_u128(u128::from(n)), Time(at)),
         13 => Write::PutMeta(make::meta(inner)),
         14 => Write::PutEvent(make::event(at, inner)),
+        15 => Write::PutLease(make::lease(n, inner % 3, inner)),
+        16 => Write::DeleteLease(make::lease(n, 0, 0).name),
         _ => match dice.below(3) {
             0 => Write::Compact(Time(at)),
             _ => Write::PutRequest(make::request(n, at, inner)),
@@ -57,6 +59,7 @@ async fn everything(tx: &dyn ReadTx, seed: u64) -> Vec<String> {
         format!("{:?}", tx.children().await.unwrap()),
         format!("{:?}", tx.tombstones(&tombs).await.unwrap()),
         format!("{:?}", tx.events(dice.below(20)).await.unwrap()),
+        format!("{:?}", tx.leases().await.unwrap()),
         format!(
             "{:?}",
             tx.changes(dice.below(12), dice.below(6))
@@ -139,8 +142,11 @@ async fn same_on_both(commits: &[(u64, Vec<u64>)]) -> Result<(), TestCaseError> 
             bed.clock.set(at);
         }
         let writes: Vec<Write> = writes.iter().map(|seed| write(*seed)).collect();
-        let expected = model.try_put(writes.clone()).await;
-        let got = sqlite.try_put(writes).await;
+        let fence = seed
+            .is_multiple_of(3)
+            .then(|| make::lease(seed % KEYS, seed % 2, 0).fence());
+        let expected = model.try_put_by(fence.clone(), writes.clone()).await;
+        let got = sqlite.try_put_by(fence, writes).await;
         prop_assert_eq!(
             expected.map_err(|error| error.to_string()),
             got.map_err(|error| error.to_string())

@@ -112,7 +112,7 @@ pub(crate) async fn children_come_back_whole(bed: Bed) {
     assert_eq!(read.children().await.unwrap().len(), 3);
 }
 
-pub(crate) async fn facts_come_back_but_lineage_and_revision_are_the_stores_own(bed: Bed) {
+pub(crate) async fn facts_come_back_but_some_are_the_stores_own(bed: Bed) {
     let before = bed.read().await.meta().await.unwrap();
     assert_eq!(before.revision, 0);
     assert_eq!(before.uplink.accepted, None);
@@ -123,6 +123,7 @@ pub(crate) async fn facts_come_back_but_lineage_and_revision_are_the_stores_own(
         let expected = Meta {
             lineage: before.lineage,
             revision,
+            leader_epoch: before.leader_epoch,
             ..written
         };
         assert_eq!(bed.read().await.meta().await.unwrap(), expected);

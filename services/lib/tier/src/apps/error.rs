@@ -122,7 +122,8 @@ impl Classify for AppError {
             Self::PlaceLost => Kind::OutOfRange,
             Self::Closed => Kind::Unavailable,
             Self::Store(error) => match error {
-                StoreError::Unavailable { .. } => Kind::Unavailable,
+                // A handler writes by no lease; should it ever, the caller may ask the next replica.
+                StoreError::Unavailable { .. } | StoreError::Fenced { .. } => Kind::Unavailable,
                 StoreError::Full { .. } => Kind::Exhausted,
                 StoreError::Exists { .. } => Kind::AlreadyExists,
                 StoreError::Compacted { .. } => Kind::OutOfRange,
@@ -155,6 +156,7 @@ impl Classify for AppError {
             Self::Closed => "STORE_CLOSED",
             Self::Store(error) => match error {
                 StoreError::Unavailable { .. } => "STORE_UNAVAILABLE",
+                StoreError::Fenced { .. } => "NOT_LEADER",
                 StoreError::Full { .. } => "STORE_FULL",
                 StoreError::Exists { .. } => "NAME_TAKEN",
                 StoreError::Compacted { .. } => "REVISION_COMPACTED",

@@ -10,7 +10,7 @@ use edgeio_domain::{
     time::Time,
 };
 use edgeio_scheduler::Pool;
-use edgeio_store::{Write, WriteTx};
+use edgeio_store::{Fence, Write, WriteTx};
 use tracing::{debug, info};
 
 use super::{
@@ -22,8 +22,13 @@ use super::{
 };
 use crate::context::Context;
 
-pub(super) async fn run(context: &Context, demands: &mut Demands) -> Result<Outcome, EngineError> {
+pub(super) async fn run(
+    context: &Context,
+    demands: &mut Demands,
+    fence: Fence,
+) -> Result<Outcome, EngineError> {
     let mut tx = context.store.write().await?;
+    tx.fence(fence);
     let mut gathered = Gathered::read(&*tx).await?;
     demands.load(&*tx, &gathered.hashes()).await?;
     let now = context.clock.wall();
@@ -73,6 +78,7 @@ pub(super) async fn run(context: &Context, demands: &mut Demands) -> Result<Outc
     Ok(Outcome {
         writes: count,
         again,
+        ..Outcome::default()
     })
 }
 

@@ -83,6 +83,7 @@ impl Bed {
             store: store.clone(),
             clock: clock.clone(),
             ids: Arc::new(Counter(AtomicU64::new(0))),
+            replica: Uuid::from_u128(1),
             own,
             noun,
             times: Times::default(),

@@ -156,6 +156,7 @@ impl Bed {
             store: store.clone(),
             clock: clock.clone(),
             ids: Arc::new(Counter(AtomicU64::new(ids))),
+            replica: Uuid::from_u128(1),
             own: Owner::Root,
             noun: "cluster",
             times: Times::default(),

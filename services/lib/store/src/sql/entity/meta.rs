@@ -22,6 +22,7 @@ pub struct Model {
     pub uplink_revision: Option<i64>,
     /// Changes up to this revision are no longer kept.
     pub compacted_revision: i64,
+    pub leader_epoch: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -42,6 +43,7 @@ impl Model {
             uplink_issuer_epoch: accepted.map(|accepted| accepted.issuer_epoch.cast_signed()),
             uplink_revision: accepted.map(|accepted| accepted.revision.cast_signed()),
             compacted_revision: compacted.cast_signed(),
+            leader_epoch: meta.leader_epoch.cast_signed(),
         }
     }
 
@@ -57,6 +59,7 @@ impl Model {
             revision: self.revision.cast_unsigned(),
             session_epoch: self.session_epoch.cast_unsigned(),
             uplink: Uplink { accepted },
+            leader_epoch: self.leader_epoch.cast_unsigned(),
         }
     }
 }

@@ -9,6 +9,7 @@ pub(super) mod assignment;
 pub(super) mod change_log;
 pub(super) mod child;
 pub(super) mod event;
+pub(super) mod lease;
 pub(super) mod meta;
 pub(super) mod request;
 pub(super) mod service;

@@ -2,6 +2,7 @@
 
 mod m0001_records;
 mod m0002_convergence;
+mod m0003_lease;
 
 use edgeio_domain::ids::Lineage;
 use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel};
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m0001_records::Migration),
             Box::new(m0002_convergence::Migration),
+            Box::new(m0003_lease::Migration),
         ]
     }
 }
