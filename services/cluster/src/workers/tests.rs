@@ -66,6 +66,7 @@ impl Bed {
             store: store.clone(),
             clock,
             ids: Arc::new(SystemIds),
+            replica: Uuid::from_u128(1),
             own: Owner::Cluster(identity.id),
             noun: "worker",
             times: Times::default(),
