@@ -19,7 +19,7 @@ use futures::StreamExt as _;
 use prost::Message as _;
 use serde_json::json;
 
-use super::{summary, write_json};
+use super::{messages::write_json, summary};
 
 /// What was said, in order: the subject's last part and the payload.
 type Heard = Arc<Mutex<Vec<(String, Vec<u8>)>>>;

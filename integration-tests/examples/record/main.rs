@@ -9,13 +9,9 @@ mod bed;
 mod messages;
 mod summary;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -30,11 +26,4 @@ async fn main() -> Result<()> {
     );
     messages::record(&dir.join("messages"))?;
     bed::record(&dir).await
-}
-
-/// Writes a meaning.
-fn write_json(path: &Path, value: &Value) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value)?;
-    text.push('\n');
-    fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }

@@ -10,8 +10,6 @@ use prost_reflect::{
 };
 use uuid::Uuid;
 
-use super::write_json;
-
 /// What is recorded: whatever goes between two programs of different versions, and the specs that databases and ledgers keep.
 const KINDS: &[&str] = &[
     "edgeio.link.v1.ChildMessage",
@@ -53,6 +51,13 @@ pub(super) fn record(dir: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes a meaning.
+pub(super) fn write_json(path: &Path, value: &serde_json::Value) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
 /// The message with all its fields, once for each choice of its oneof; the name is the choice.

@@ -23,6 +23,9 @@ use serde_json::Value;
 
 use super::{VERSIONS, meaning, recording};
 
+/// Generation and what is wanted, by assignment.
+type Orders = BTreeMap<String, (u64, String)>;
+
 enum Said {
     Up(child_message::Message),
     Down(u64, parent_message::Message),
@@ -84,7 +87,7 @@ impl Model {
 }
 
 /// `generation` and `desired` by id, and the accepted point, as the ledger of then has them.
-fn ledger(version: &str) -> Result<(BTreeMap<String, (u64, String)>, Value)> {
+fn ledger(version: &str) -> Result<(Orders, Value)> {
     let ledger = meaning(&recording(version).join("ledger.json"))?;
     let entries = ledger["entries"].as_array().context("entries")?;
     let order = |e: &Value| {
@@ -144,7 +147,7 @@ fn a_child_of_now_accepts_what_a_parent_of_then_sent() -> Result<()> {
         assert!(accepted >= 4, "{version}: only {accepted} were accepted");
         assert!(refusals > 0, "{version}: the stranger was not refused");
         let (running, point) = ledger(version)?;
-        let wanted: BTreeMap<String, (u64, String)> = model
+        let wanted: Orders = model
             .0
             .iter()
             .filter(|(_, held)| held.desired != Desired::Stop)
@@ -220,7 +223,7 @@ fn a_parent_of_now_takes_what_a_child_of_then_said() -> Result<()> {
             full >= 2 && recorded > full,
             "{version}: {full}, {recorded}"
         );
-        let running: BTreeMap<String, (u64, String)> = ledger(version)?.0;
+        let running: Orders = ledger(version)?.0;
         let now: Vec<&String> = last
             .iter()
             .filter(|(_, (desired, _))| *desired != Desired::Stop)
