@@ -64,8 +64,13 @@ pub(super) async fn open(
             child.state = ChildState::Returning;
         }
         child.last_heard = context.clock.wall();
+        child.holder = Some(context.replica);
         info!(child = %child.display(), session = child.session_epoch, adopting = child.adopting, "session opened");
         tx.stage(Write::PutMeta(meta));
+        tx.stage(Write::PutChild(child.clone()));
+        tx.commit().await?;
+    } else if child.holder != Some(context.replica) {
+        child.holder = Some(context.replica);
         tx.stage(Write::PutChild(child.clone()));
         tx.commit().await?;
     }

@@ -7,6 +7,7 @@
 mod full;
 mod hello;
 mod record;
+mod replicas;
 mod send;
 mod session;
 mod work;
@@ -21,6 +22,7 @@ use edgeio_domain::{
 use edgeio_link::version::Agreed;
 use edgeio_proto::link::v1::{self, child_message, parent_message};
 use edgeio_store::{Meta, Revision, StoreError, Write};
+use replicas::Replicas;
 use session::Session;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
@@ -44,6 +46,8 @@ struct State {
     /// When each child was last heard in its newest session, on CLOCK_BOOTTIME. A child that is not in it counts as heard
     /// at `since`.
     heard: BTreeMap<ChildId, Time>,
+    /// The other processes that hold sessions of this tier.
+    replicas: Replicas,
     /// When this hub began: every lease is granted anew then.
     since: Time,
     /// Orders up to this revision were looked at for sending.
@@ -57,6 +61,7 @@ impl Hub {
         let state = State {
             sessions: BTreeMap::new(),
             heard: BTreeMap::new(),
+            replicas: Replicas::new(&context),
             since: context.clock.boot(),
             pushed: 0,
         };
@@ -115,6 +120,7 @@ impl Hub {
     pub async fn tick(&self) -> Result<Outbox, StoreError> {
         let mut state = self.state.lock().await;
         let now = self.context.clock.boot();
+        state.replicas.refresh(&self.context).await?;
         let leases = Leases {
             lease: self.context.times.lease,
         };
@@ -123,12 +129,27 @@ impl Hub {
             (tx.meta().await?, tx.children().await?)
         };
         // What is kept in memory of a child that was forgotten goes with it.
-        let known = |id: &ChildId| children.binary_search_by_key(id, |child| child.id).is_ok();
-        state.sessions.retain(|id, _| known(id));
+        let find = |id: &ChildId| children.binary_search_by_key(id, |child| child.id).ok();
+        let known = |id: &ChildId| find(id).is_some();
+        // So does a session that a newer one at another replica superseded: its stream has nobody to ask any more.
+        let newest = |id: &ChildId| Some(children.get(find(id)?)?.session_epoch);
+        let current = |id: &ChildId, s: &mut Session| newest(id) == Some(s.parent.epoch);
+        state.sessions.retain(current);
         state.heard.retain(|id, _| known(id));
         self.samples().retain(|id, _| known(id));
+        for child in &children {
+            if !state.replicas.judges(child) {
+                // What its holder hears is not known here: if that falls to this replica, it begins to count then.
+                state.heard.remove(&child.id);
+            } else if !self.context.store.is_exclusive() {
+                state.heard.entry(child.id).or_insert(now);
+            }
+        }
         let outbox = send::nudge(&mut state, &meta, now);
         let judge = |child: &edgeio_domain::child::Child| {
+            if !state.replicas.judges(child) {
+                return child.state;
+            }
             let heard = state.heard.get(&child.id).copied().unwrap_or(state.since);
             leases.judge(child.state, now.since(heard))
         };

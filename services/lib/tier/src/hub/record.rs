@@ -128,7 +128,7 @@ async fn record_all(
                 }
                 let offered = report.capacity.as_ref();
                 let offered = offered.map(|c| capacity(c, applied.as_ref(), &point));
-                heard(&mut work, id, offered, completes_full);
+                heard(context, &mut work, id, offered, completes_full);
                 answers.push((id, report));
             }
         }
@@ -151,8 +151,15 @@ async fn record_all(
 }
 
 /// Notes that a child was heard and what it offers.
-fn heard(work: &mut Work, id: ChildId, offered: Option<Capacity>, completes_full: bool) {
+fn heard(
+    context: &Context,
+    work: &mut Work,
+    id: ChildId,
+    offered: Option<Capacity>,
+    completes_full: bool,
+) {
     work.change_child(id, |child| {
+        child.holder = Some(context.replica);
         if completes_full {
             child.adopting = false;
         }

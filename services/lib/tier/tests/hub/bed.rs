@@ -151,12 +151,20 @@ impl Bed {
         Self::over(Arc::new(store), clock, 100_000)
     }
 
+    /// Two replicas of a tier over one database.
+    pub(crate) fn two() -> (Self, Self) {
+        let clock = Arc::new(HandClock(AtomicI64::new(1_700_000_000_000)));
+        let store = Arc::new(MemoryStore::new(Lineage(uuid(1)), clock.clone()).shared());
+        let first = Self::over(store.clone(), clock.clone(), 400_000);
+        (first, Self::over(store, clock, 500_000))
+    }
+
     fn over(store: Arc<MemoryStore>, clock: Arc<HandClock>, ids: u64) -> Self {
         let context = Context {
             store: store.clone(),
             clock: clock.clone(),
             ids: Arc::new(Counter(AtomicU64::new(ids))),
-            replica: Uuid::from_u128(1),
+            replica: Uuid::from_u128(u128::from(ids)),
             own: Owner::Root,
             noun: "cluster",
             times: Times::default(),

@@ -10,5 +10,6 @@ mod bed;
 mod found;
 mod lost;
 mod orders;
+mod replicas;
 mod sessions;
 mod silence;
