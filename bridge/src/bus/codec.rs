@@ -15,14 +15,19 @@ pub(super) fn encode<M: prost::Message>(
     message: &M,
     subject: &Subject,
 ) -> Result<Bytes, PublishError> {
-    let size = message.encoded_len();
+    within_limit(message.encoded_len(), subject)?;
+    Ok(message.encode_to_vec().into())
+}
+
+/// Refuses what is too large for `subject`.
+pub(super) fn within_limit(size: usize, subject: &Subject) -> Result<(), PublishError> {
     if size > MAX_PAYLOAD {
         return Err(PublishError::TooLarge {
             subject: subject.to_string(),
             size,
         });
     }
-    Ok(message.encode_to_vec().into())
+    Ok(())
 }
 
 /// Where a worker publishes `message`: samples apart, so that they never delay a report.
@@ -35,19 +40,28 @@ pub(super) fn channel_of(message: &ChildMessage) -> Channel {
     }
 }
 
-/// What a worker of `cluster` said.
+/// What a worker of `cluster` said. It is read to be checked, and passed on as it came: what a newer worker put in, a newer
+/// cluster understands. So is a message of a kind that is not known here.
 pub(super) fn decode_up(
     cluster: Uuid,
     subject: &str,
-    payload: &[u8],
+    payload: &Bytes,
 ) -> Result<FromWorker, Malformed> {
     let subject = subject.parse::<Subject>()?;
     let message: ChildMessage = decode(payload)?;
-    let kind = message.message.as_ref().ok_or(Malformed::Empty)?;
-    if subject.cluster != cluster || subject.channel != channel_of(&message) {
+    if payload.is_empty() {
+        return Err(Malformed::Empty);
+    }
+    let sample = match subject.channel {
+        Channel::Report => false,
+        Channel::Telemetry => true,
+        Channel::Control | Channel::Stream { .. } => return Err(Malformed::Misplaced),
+    };
+    let known = message.message.is_some();
+    if subject.cluster != cluster || (known && subject.channel != channel_of(&message)) {
         return Err(Malformed::Misplaced);
     }
-    if let child_message::Message::Hello(hello) = kind
+    if let Some(child_message::Message::Hello(hello)) = message.message
         && hello.child_id != subject.worker.to_string()
     {
         return Err(Malformed::Foreign {
@@ -56,7 +70,8 @@ pub(super) fn decode_up(
     }
     Ok(FromWorker {
         worker: subject.worker,
-        message,
+        sample,
+        payload: payload.clone(),
     })
 }
 
@@ -103,7 +118,11 @@ mod tests {
     }
 
     fn up(subject: Subject, message: &ChildMessage) -> Result<FromWorker, Malformed> {
-        decode_up(CLUSTER, &subject.to_string(), &message.encode_to_vec())
+        decode_up(
+            CLUSTER,
+            &subject.to_string(),
+            &message.encode_to_vec().into(),
+        )
     }
 
     #[test]
@@ -114,12 +133,13 @@ mod tests {
             Subject::report(CLUSTER, WORKER),
             Subject::telemetry(CLUSTER, WORKER),
         );
-        let taken = |message: &ChildMessage| FromWorker {
+        let taken = |message: &ChildMessage, sample| FromWorker {
             worker: WORKER,
-            message: message.clone(),
+            sample,
+            payload: message.encode_to_vec().into(),
         };
-        assert_eq!(up(reports, &report), Ok(taken(&report)));
-        assert_eq!(up(samples, &telemetry), Ok(taken(&telemetry)));
+        assert_eq!(up(reports, &report), Ok(taken(&report, false)));
+        assert_eq!(up(samples, &telemetry), Ok(taken(&telemetry, true)));
         assert_eq!(up(samples, &report), Err(Malformed::Misplaced));
         assert_eq!(up(reports, &telemetry), Err(Malformed::Misplaced));
         assert_eq!(
@@ -134,6 +154,20 @@ mod tests {
             up(reports, &ChildMessage { message: None }),
             Err(Malformed::Empty)
         );
+    }
+
+    #[test]
+    fn what_a_newer_worker_says_is_left_as_it_came() {
+        let subject = Subject::report(CLUSTER, WORKER).to_string();
+        let mut newer = child(child_message::Message::Report(Report::default())).encode_to_vec();
+        // Field 1000, varint 5; and a message of a kind 1001 that is not known here.
+        newer.extend([0xc0, 0x3e, 0x05]);
+        let other_kind = vec![0xca, 0x3e, 0x02, 0x08, 0x01];
+        for payload in [newer, other_kind] {
+            let payload = Bytes::from(payload);
+            let taken = decode_up(CLUSTER, &subject, &payload).expect("it is a message");
+            assert_eq!(taken.payload, payload);
+        }
     }
 
     #[test]
@@ -185,9 +219,10 @@ mod tests {
         #[test]
         fn no_payload_panics(payload in proptest::collection::vec(any::<u8>(), 0..300)) {
             let subject = Subject::report(CLUSTER, WORKER).to_string();
+            let payload = Bytes::from(payload);
             if let Ok(taken) = decode_up(CLUSTER, &subject, &payload) {
                 prop_assert_eq!(taken.worker, WORKER);
-                prop_assert!(taken.message.message.is_some());
+                prop_assert_eq!(&taken.payload, &payload);
             }
             if let Ok(taken) = decode_down(&payload) {
                 prop_assert!(taken.message.is_some());

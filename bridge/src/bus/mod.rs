@@ -11,7 +11,8 @@ pub mod nats;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use edgeio_proto::link::v1::{ChildMessage, ParentMessage};
+use bytes::Bytes;
+use edgeio_proto::link::v1::ChildMessage;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -53,8 +54,10 @@ pub type BusEvents<M> = BoxStream<'static, BusEvent<M>>;
 pub struct FromWorker {
     /// Who says it, by the subject: the broker lets a worker publish on its own subjects only.
     pub worker: Uuid,
-    /// What it says.
-    pub message: ChildMessage,
+    /// It is a sample, by the subject: the newest one replaces those before.
+    pub sample: bool,
+    /// What it says: an encoded `ChildMessage`, checked and left as it came, with whatever a newer worker put in.
+    pub payload: Bytes,
 }
 
 /// The worker's side.
@@ -87,7 +90,7 @@ pub trait BridgeBus: Send + Sync {
         leave: CancellationToken,
     ) -> Result<BusEvents<FromWorker>, JoinError>;
 
-    /// Tells one worker of `cluster` something.
+    /// Tells one worker of `cluster` something: an encoded `ParentMessage`, which is passed on as it is.
     ///
     /// # Errors
     /// [`PublishError`]; nothing is kept to be sent later.
@@ -95,7 +98,7 @@ pub trait BridgeBus: Send + Sync {
         &self,
         cluster: Uuid,
         worker: Uuid,
-        message: &ParentMessage,
+        payload: Bytes,
     ) -> Result<(), PublishError>;
 }
 
@@ -186,7 +189,7 @@ pub enum Malformed {
     /// It is no message.
     #[error("it does not decode: {0}")]
     Undecodable(prost::DecodeError),
-    /// It is a message without content, or of a kind that this version does not know.
+    /// It is a message without content, or, at a worker, of a kind that this version does not know.
     #[error("it says nothing that this version knows")]
     Empty,
     /// It does not belong on its channel.

@@ -4,19 +4,19 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use edgeio_proto::link::v1::ChildMessage;
+use bytes::Bytes;
 use uuid::Uuid;
 
 /// The newest sample of each worker.
 #[derive(Debug, Default)]
 pub(super) struct Coalescer {
-    latest: HashMap<Uuid, ChildMessage>,
+    latest: HashMap<Uuid, Bytes>,
     due: VecDeque<Uuid>,
 }
 
 impl Coalescer {
     /// Takes a sample in. It replaces one that waits, also where that is due already.
-    pub(super) fn put(&mut self, worker: Uuid, sample: ChildMessage) {
+    pub(super) fn put(&mut self, worker: Uuid, sample: Bytes) {
         self.latest.insert(worker, sample);
     }
 
@@ -40,7 +40,7 @@ impl Coalescer {
     }
 
     /// The next sample that is due.
-    pub(super) fn pop(&mut self) -> Option<(Uuid, ChildMessage)> {
+    pub(super) fn pop(&mut self) -> Option<(Uuid, Bytes)> {
         let worker = self.due.pop_front()?;
         self.latest.remove(&worker).map(|sample| (worker, sample))
     }
@@ -48,18 +48,10 @@ impl Coalescer {
 
 #[cfg(test)]
 mod tests {
-    use edgeio_proto::link::v1::{Telemetry, child_message};
-
     use super::*;
 
-    fn sample(cpu_millis: i64) -> ChildMessage {
-        let telemetry = Telemetry {
-            cpu_millis,
-            ..Telemetry::default()
-        };
-        ChildMessage {
-            message: Some(child_message::Message::Telemetry(telemetry)),
-        }
+    fn sample(cpu: u8) -> Bytes {
+        vec![cpu].into()
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Up: the worker's id is the subject's, never the payload's; reports are passed on in order and never dropped
 //! knowingly, samples are coalesced. Down: each message is published for its worker. The bridge takes part in the
 //! bridges' queue group only while it is attached, so what it could not pass on goes to another bridge.
+//! What is said is carried as it came, with whatever is not known here: an older bridge serves newer workers and clusters.
 //! It holds no state: what it has in hand when it dies shows at the cluster as a gap and is asked for again.
 
 mod coalesce;
@@ -12,6 +13,7 @@ mod downlink;
 mod queue;
 mod session;
 mod uplink;
+mod wire;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

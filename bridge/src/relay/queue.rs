@@ -7,10 +7,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use edgeio_proto::cluster::v1::AttachRequest;
 use futures::Stream;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::wire::Up;
 
 /// Messages that may wait here. Small, as the bus's buffer waits before it: this only keeps the stream busy while
 /// the relay takes the next batch (64 MiB if each were of the largest size).
@@ -18,8 +19,8 @@ const CAPACITY: usize = 1024;
 
 /// The queue, from the session's side.
 pub(super) struct Queue {
-    sender: mpsc::Sender<AttachRequest>,
-    receiver: Arc<Mutex<mpsc::Receiver<AttachRequest>>>,
+    sender: mpsc::Sender<Up>,
+    receiver: Arc<Mutex<mpsc::Receiver<Up>>>,
     cluster: Option<uuid::Uuid>,
 }
 
@@ -33,7 +34,7 @@ impl Queue {
         }
     }
 
-    pub(super) fn sender(&self) -> mpsc::Sender<AttachRequest> {
+    pub(super) fn sender(&self) -> mpsc::Sender<Up> {
         self.sender.clone()
     }
 
@@ -70,15 +71,15 @@ impl Queue {
 
 /// The request stream of one session.
 pub(super) struct Outbound {
-    receiver: Arc<Mutex<mpsc::Receiver<AttachRequest>>>,
+    receiver: Arc<Mutex<mpsc::Receiver<Up>>>,
     welcomed: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     over: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Stream for Outbound {
-    type Item = AttachRequest;
+    type Item = Up;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<AttachRequest>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Up>> {
         // First, so that a stream of a session that is over takes nothing from the next one's.
         if self.over.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
@@ -96,15 +97,14 @@ impl Stream for Outbound {
 
 #[cfg(test)]
 mod tests {
-    use edgeio_proto::cluster::v1::{BrokerState, attach_request};
+    use edgeio_proto::cluster::v1::BrokerState;
     use futures::{FutureExt as _, StreamExt as _};
 
+    use super::super::wire::UpKind;
     use super::*;
 
-    fn message(connected: bool) -> AttachRequest {
-        AttachRequest {
-            message: Some(attach_request::Message::Broker(BrokerState { connected })),
-        }
+    fn message(connected: bool) -> Up {
+        UpKind::Broker(BrokerState { connected }).into()
     }
 
     #[test]

@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use edgeio_client::{ChannelError, Options, Target, connect_now};
-use edgeio_proto::cluster::v1::bridge_service_client::BridgeServiceClient;
-use edgeio_proto::cluster::v1::{
-    AttachRequest, AttachResponse, BridgeHello, attach_request, attach_response,
-};
+use edgeio_proto::cluster::v1::BridgeHello;
 use futures::StreamExt as _;
+use http::uri::PathAndQuery;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tonic::client::Grpc;
+use tonic::{IntoStreamingRequest as _, Status, Streaming};
+use tonic_prost::ProstCodec;
 use uuid::Uuid;
 
 use super::counters::Counters;
 use super::downlink;
 use super::queue::Queue;
 use super::uplink::Uplink;
+use super::wire::{Down, DownKind, Up, UpKind};
 use crate::bus::{BridgeBus, JoinError};
 
 /// How long the cluster may take to say welcome. It writes nothing for that.
@@ -27,6 +28,9 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the cluster may take to take what is left at a graceful end. Kubernetes kills after 30 s.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The call that a session is.
+const ATTACH: &str = "/edgeio.cluster.v1.BridgeService/Attach";
 
 /// What sessions are made from.
 pub(super) struct Session<'a> {
@@ -135,7 +139,7 @@ impl Session<'_> {
         queue: &Queue,
         welcomed: &CancellationToken,
         over: &CancellationToken,
-    ) -> Result<(Uuid, Streaming<AttachResponse>), SessionError> {
+    ) -> Result<(Uuid, Streaming<Down>), SessionError> {
         let (keepalive_interval, keepalive_timeout) = KEEPALIVE;
         let patience = Options {
             keepalive_interval,
@@ -151,13 +155,22 @@ impl Session<'_> {
             bridge_id: self.id.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let hello = AttachRequest {
-            message: Some(attach_request::Message::Hello(hello)),
-        };
+        let hello = Up::from(UpKind::Hello(hello));
         let outbound =
             futures::stream::iter([hello]).chain(queue.outbound(welcomed.clone(), over.clone()));
-        let mut inbound = BridgeServiceClient::new(channel)
-            .attach(outbound)
+        // As the generated client does it, but for what workers and cluster say, which stays as it is.
+        let mut client = Grpc::new(channel);
+        client
+            .ready()
+            .await
+            .map_err(|error| refused(Status::from_error(error.into())))?;
+        let codec = ProstCodec::<Up, Down>::default();
+        let mut inbound = client
+            .streaming(
+                outbound.into_streaming_request(),
+                PathAndQuery::from_static(ATTACH),
+                codec,
+            )
             .await
             .map_err(refused)?
             .into_inner();
@@ -165,10 +178,10 @@ impl Session<'_> {
             .message()
             .await
             .map_err(refused)?
-            .and_then(|r| r.message)
+            .and_then(|down| down.kind)
         {
-            Some(attach_response::Message::Welcome(welcome)) => welcome,
-            Some(attach_response::Message::Worker(_)) | None => {
+            Some(DownKind::Welcome(welcome)) => welcome,
+            Some(DownKind::Worker(_)) | None => {
                 return Err(SessionError::NoWelcome {
                     target: self.target.clone(),
                 });

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use edgeio_proto::cluster::v1::{AttachRequest, BrokerState, WorkerUp, attach_request};
-use edgeio_proto::link::v1::{ChildMessage, child_message};
+use bytes::Bytes;
+use edgeio_proto::cluster::v1::BrokerState;
 use futures::StreamExt as _;
 use tokio::sync::mpsc::{self, Permit, error::TrySendError};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -14,11 +14,12 @@ use uuid::Uuid;
 
 use super::coalesce::Coalescer;
 use super::counters::Counters;
+use super::wire::{Carried, Up, UpKind};
 use crate::bus::{BusEvent, BusEvents, FromWorker, Malformed};
 
 pub(super) struct Uplink<'a> {
     events: BusEvents<FromWorker>,
-    queue: mpsc::Sender<AttachRequest>,
+    queue: mpsc::Sender<Up>,
     samples: Coalescer,
     interval: Interval,
     counters: &'a Counters,
@@ -27,7 +28,7 @@ pub(super) struct Uplink<'a> {
 impl<'a> Uplink<'a> {
     pub(super) fn new(
         events: BusEvents<FromWorker>,
-        queue: mpsc::Sender<AttachRequest>,
+        queue: mpsc::Sender<Up>,
         every: Duration,
         counters: &'a Counters,
     ) -> Self {
@@ -62,7 +63,7 @@ impl<'a> Uplink<'a> {
                         match self.samples.pop() {
                             Some((worker, sample)) => {
                                 self.counters.samples_sent.add(1);
-                                room.send(worker_up(worker, sample));
+                                room.send(carried(worker, sample));
                             }
                             None => permit = Some(room),
                         }
@@ -76,10 +77,10 @@ impl<'a> Uplink<'a> {
     pub(super) async fn keep_rest(&mut self) {
         let mut overflow = 0;
         while let Some(event) = self.events.next().await {
-            if let BusEvent::Message(FromWorker { worker, message }) = event
-                && !is_sample(&message)
+            if let BusEvent::Message(said) = event
+                && !said.sample
             {
-                match self.queue.try_send(worker_up(worker, message)) {
+                match self.queue.try_send(carried(said.worker, said.payload)) {
                     Ok(()) => self.counters.reports.add(1),
                     Err(TrySendError::Full(_) | TrySendError::Closed(_)) => overflow += 1,
                 }
@@ -100,19 +101,19 @@ impl<'a> Uplink<'a> {
 /// Puts an event where it belongs. Gives the room back if it was not needed.
 fn take<'q>(
     event: BusEvent<FromWorker>,
-    room: Permit<'q, AttachRequest>,
+    room: Permit<'q, Up>,
     samples: &mut Coalescer,
     counters: &Counters,
-) -> Option<Permit<'q, AttachRequest>> {
+) -> Option<Permit<'q, Up>> {
     match event {
-        BusEvent::Message(FromWorker { worker, message }) if is_sample(&message) => {
+        BusEvent::Message(said) if said.sample => {
             counters.samples.add(1);
-            samples.put(worker, message);
+            samples.put(said.worker, said.payload);
             Some(room)
         }
-        BusEvent::Message(FromWorker { worker, message }) => {
+        BusEvent::Message(said) => {
             counters.reports.add(1);
-            room.send(worker_up(worker, message));
+            room.send(carried(said.worker, said.payload));
             None
         }
         BusEvent::Connected => {
@@ -154,22 +155,11 @@ fn lost(counters: &Counters, more: u64) {
     }
 }
 
-fn is_sample(message: &ChildMessage) -> bool {
-    matches!(message.message, Some(child_message::Message::Telemetry(_)))
+fn carried(worker: Uuid, payload: Bytes) -> Up {
+    let worker = worker.to_string();
+    UpKind::Worker(Carried { worker, payload }).into()
 }
 
-fn worker_up(worker: Uuid, message: ChildMessage) -> AttachRequest {
-    let up = WorkerUp {
-        worker_id: worker.to_string(),
-        message: Some(message),
-    };
-    AttachRequest {
-        message: Some(attach_request::Message::Worker(up)),
-    }
-}
-
-fn broker(connected: bool) -> AttachRequest {
-    AttachRequest {
-        message: Some(attach_request::Message::Broker(BrokerState { connected })),
-    }
+fn broker(connected: bool) -> Up {
+    UpKind::Broker(BrokerState { connected }).into()
 }

@@ -224,7 +224,10 @@ async fn a_worker_that_does_not_read_learns_what_it_lost() {
     while lost == 0 {
         for _ in 0..1000 {
             sent += 1;
-            bridge.control(bed.id, id, &ack(sent)).await.unwrap();
+            bridge
+                .control(bed.id, id, prost::Message::encode_to_vec(&ack(sent)).into())
+                .await
+                .unwrap();
         }
         // Looks at what is there, without waiting for more.
         let look = std::time::Duration::from_millis(100);

@@ -7,4 +7,6 @@ mod cluster;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod newer;
+#[cfg(test)]
 mod traffic;

@@ -33,6 +33,7 @@ use edgeio_worker::{
     runtime::fake::{FakeEngine, FakeRuntime, Op},
 };
 use futures::StreamExt as _;
+use prost::Message as _;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -86,7 +87,8 @@ impl Cluster {
             while let Some(event) = events.next().await {
                 if let BusEvent::Message(from) = event {
                     assert_eq!(from.worker, WORKER);
-                    for answer in hearing.hear(from.message) {
+                    let message = v1::ChildMessage::decode(from.payload).unwrap();
+                    for answer in hearing.hear(message) {
                         hearing.tell(answer).await;
                     }
                 }
@@ -106,7 +108,10 @@ impl Cluster {
             message: Some(body),
         };
         // A broker that is away is part of the tests; the link makes up for it.
-        let _ = self.bus.control(CLUSTER, WORKER, &message).await;
+        let _ = self
+            .bus
+            .control(CLUSTER, WORKER, message.encode_to_vec().into())
+            .await;
     }
 
     fn hear(&self, message: v1::ChildMessage) -> Vec<(u64, parent_message::Message)> {

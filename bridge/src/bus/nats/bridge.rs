@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use edgeio_proto::link::v1::ParentMessage;
+use bytes::Bytes;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::super::codec::{decode_up, encode};
+use super::super::codec::{decode_up, within_limit};
 use super::super::{BridgeBus, BusEvents, ConnectError, FromWorker, JoinError, PublishError};
 use super::connection::Connection;
 use super::events::events;
@@ -72,10 +72,10 @@ impl BridgeBus for NatsBridgeBus {
         &self,
         cluster: Uuid,
         worker: Uuid,
-        message: &ParentMessage,
+        payload: Bytes,
     ) -> Result<(), PublishError> {
         let subject = Subject::control(cluster, worker);
-        let payload = encode(message, &subject)?;
+        within_limit(payload.len(), &subject)?;
         self.connection.publish(&subject, payload).await
     }
 }
