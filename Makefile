@@ -7,7 +7,7 @@ DEMO_KEEP ?= 1
 # Each binary by its own build: built together, features of one would reach the others.
 BINARIES := edgeio-root edgeio-cluster edgeio-bridge edgeio-worker edgeio-cli
 
-.PHONY: help demo tools test bench build fmt lint contract clean-tools
+.PHONY: help demo tools test chaos bench build fmt lint contract clean-tools
 
 help: ## Tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ tools: ## Get nats-server and grpcurl into .tools/bin
 
 test: ## Check everything: format, lints, contract, dependencies, docs, tests on real parts
 	@$(TOOLS)/run-tests
+
+chaos: ## Break the real stack for longer than `make test` does (CHAOS="kills" for a part; EDGEIO_CHAOS_* set counts and seed)
+	@$(TOOLS)/run-chaos $(CHAOS)
 
 bench: ## Measure: floors, one deployment hop by hop, footprint (BENCH="floors --rounds 3" for a part)
 	@$(TOOLS)/get-tools bench

@@ -8,12 +8,15 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use edgeio_proto::{api::v1::ServiceSpec, cluster::v1::WorkerState, root::v1::ChildState};
+use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{
     Program, Tier,
     containers::{self, Container, Engine},
+    disk::Disk,
     eventually,
+    link::Link,
     logs::{self, Expected},
     native,
     program::as_pid,
@@ -37,6 +40,9 @@ pub struct Bed {
     pub(super) expected: Vec<Expected>,
     pub(super) engine: Engine,
     pub(super) images: Mutex<BTreeSet<String>>,
+    pub(super) links: BTreeMap<String, Link>,
+    /// Before the directory that they are mounted in, so that they go first.
+    pub(super) disks: Vec<Disk>,
     pub(super) dir: Option<TempDir>,
     pub(super) path: PathBuf,
     pub(super) good: bool,
@@ -95,6 +101,43 @@ impl Bed {
             "{name} ended with {status} when it was asked to"
         );
         Ok(())
+    }
+
+    /// Holds a program still, as a frozen machine would be.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn freeze(&self, name: &str) -> Result<()> {
+        self.program(name)?.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn thaw(&self, name: &str) -> Result<()> {
+        self.program(name)?.signal(Signal::CONT)
+    }
+
+    /// Every program, in the order of their start.
+    #[must_use]
+    pub fn programs(&self) -> &[Program] {
+        &self.programs
+    }
+
+    /// Every worker, and its cluster.
+    #[must_use]
+    pub fn homes(&self) -> &BTreeMap<String, String> {
+        &self.homes
+    }
+
+    /// The link of a program that runs apart.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn link(&self, name: &str) -> Result<&Link> {
+        let link = self.links.get(name);
+        link.with_context(|| format!("{name} is not apart in this bed"))
     }
 
     /// A program's data directory.
@@ -281,11 +324,14 @@ impl Drop for Bed {
                 eprint!("{text}");
             }
         }
+        if !self.good {
+            self.disks.iter_mut().for_each(Disk::keep_files);
+        }
         // Programs first, so that nothing is started any more. Kills are for what is still there after a failure.
         self.programs.clear();
         for process in native::shims(&self.path).into_iter().chain(self.jobs()) {
             if let Some(pid) = as_pid(process.pid) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                let _ = kill_process(pid, Signal::KILL);
             }
         }
         for id in locked(&self.ids).values() {

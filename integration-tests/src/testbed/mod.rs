@@ -18,12 +18,15 @@
 
 pub mod binaries;
 pub mod containers;
+pub mod diary;
 pub mod manifest;
 pub mod native;
 pub mod registry;
 pub mod tier;
 
 mod bed;
+mod disk;
+mod link;
 mod logs;
 mod plan;
 mod ports;
@@ -32,9 +35,11 @@ mod wait;
 
 pub use self::{
     bed::Bed,
+    disk::fill,
+    link::{Link, Way},
     plan::Testbed,
     ports::{free_port, loopback},
     program::Program,
     tier::Tier,
-    wait::eventually,
+    wait::{eventually, eventually_within},
 };

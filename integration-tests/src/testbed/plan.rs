@@ -1,6 +1,10 @@
 //! What a bed is to hold, said in the order in which people set it up; then its start, the story, and its end.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use rand::Rng as _;
@@ -9,7 +13,9 @@ use super::{
     Bed, Program, Tier,
     binaries::{ours, tool},
     containers::Engine,
+    disk::Disk,
     free_port,
+    link::Link,
     logs::Expected,
     loopback,
 };
@@ -25,7 +31,14 @@ const ADOPT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Testbed {
     name: String,
-    root: Vec<String>,
+    report: Duration,
+    lease: Duration,
+    /// More arguments of the tiers, by program.
+    args: BTreeMap<String, Vec<String>>,
+    /// Programs with a small disk, and its size in MiB.
+    disks: BTreeMap<String, u32>,
+    /// Programs behind a link of their own.
+    apart: BTreeSet<String>,
     clusters: Vec<Cluster>,
     expected: Vec<Expected>,
 }
@@ -51,7 +64,11 @@ impl Testbed {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            root: Vec::new(),
+            report: REPORT,
+            lease: LEASE,
+            args: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            apart: BTreeSet::new(),
             clusters: Vec::new(),
             expected: Vec::new(),
         }
@@ -113,6 +130,36 @@ impl Testbed {
         self
     }
 
+    /// How often children report and how long a silence makes one suspect, at every tier.
+    #[must_use]
+    pub fn times(mut self, report: Duration, lease: Duration) -> Self {
+        (self.report, self.lease) = (report, lease);
+        self
+    }
+
+    /// More arguments of the root (`root`) or of a cluster (`cluster-NAME`).
+    #[must_use]
+    pub fn tier_with(mut self, name: &str, args: &[&str]) -> Self {
+        let more = args.iter().map(|a| (*a).to_owned());
+        self.args.entry(name.to_owned()).or_default().extend(more);
+        self
+    }
+
+    /// The data directory of a program is a disk of so many MiB. Needs the right to mount.
+    #[must_use]
+    pub fn small_disk(mut self, name: &str, mebibytes: u32) -> Self {
+        self.disks.insert(name.to_owned(), mebibytes);
+        self
+    }
+
+    /// The root, a bridge or a worker runs behind a link of its own, which can be cut. Needs the right to make network
+    /// namespaces.
+    #[must_use]
+    pub fn apart(mut self, name: &str) -> Self {
+        self.apart.insert(name.to_owned());
+        self
+    }
+
     /// Starts the bed, tells the story, and checks its end.
     ///
     /// # Errors
@@ -146,33 +193,58 @@ impl Testbed {
             .context("make the bed's directory")?;
         let path = dir.path().to_owned();
         let data = |name: &str| path.join(name).display().to_string();
+        let mut disks = Vec::new();
+        for (name, size) in &self.disks {
+            disks.push(Disk::mount(&path.join(name), *size)?);
+        }
+        let mut links = BTreeMap::new();
+        for name in &self.apart {
+            links.insert(name.clone(), Link::make()?);
+        }
+        // Behind links nobody reaches a loopback.
+        let (open, insecure) = if links.is_empty() {
+            (Ipv4Addr::LOCALHOST, None)
+        } else {
+            (Ipv4Addr::UNSPECIFIED, Some("--insecure".to_owned()))
+        };
+        let listen = |port: u16| SocketAddr::from((open, port));
+        // Where a program reaches what listens out here.
+        let from = |name: &str, port: u16| {
+            let host = links.get(name).map_or(Ipv4Addr::LOCALHOST, Link::host);
+            SocketAddr::from((host, port))
+        };
+        let behind = |name: &str| links.get(name).map(|link| link.name().to_owned());
         let times = [
-            format!("--report-interval={}ms", REPORT.as_millis()),
-            format!("--lease={}s", LEASE.as_secs()),
+            format!("--report-interval={}ms", self.report.as_millis()),
+            format!("--lease={}ms", self.lease.as_millis()),
             format!("--adopt-window={}s", ADOPT.as_secs()),
             "--log-format=json".to_owned(),
         ];
+        let more = |name: &str| self.args.get(name).cloned().unwrap_or_default();
         let mut programs = Vec::new();
         let mut later = Vec::new();
         let (mut clusters, mut homes) = (BTreeMap::new(), BTreeMap::new());
         let root_port = free_port()?;
+        // A link of the root has two addresses: one for its clusters, one for the story, which goes on seeing it.
+        let (root_link, root_at) = match links.get("root") {
+            Some(link) => (
+                SocketAddr::from((link.inside(), root_port)),
+                SocketAddr::from((link.back_door(), root_port)),
+            ),
+            None => (loopback(root_port), loopback(root_port)),
+        };
         let mut args = vec![
-            format!("--listen={}", loopback(root_port)),
+            format!("--listen={}", listen(root_port)),
             format!("--data-dir={}", data("root")),
         ];
-        args.extend(self.root.iter().chain(&times).cloned());
-        let listens = Some(loopback(root_port));
-        programs.push(Program::new(
-            "root",
-            ours("edgeio-root")?,
-            args,
-            listens,
-            &path,
-        ));
+        args.extend(times.iter().chain(&insecure).cloned());
+        args.extend(more("root"));
+        let root = Program::new("root", ours("edgeio-root")?, args, Some(root_at), &path);
+        programs.push(root.within(behind("root")));
         for cluster in &self.clusters {
             let (port, broker) = (free_port()?, free_port()?);
             let name = format!("nats-{}", cluster.name);
-            let args = ["--addr=127.0.0.1".to_owned(), format!("--port={broker}")];
+            let args = [format!("--addr={open}"), format!("--port={broker}")];
             let listens = Some(loopback(broker));
             programs.push(Program::new(
                 &name,
@@ -181,15 +253,20 @@ impl Testbed {
                 listens,
                 &path,
             ));
+            // Any address out here is reached from behind every link.
+            let afar = cluster.workers.iter().find_map(|w| links.get(&w.name));
+            let broker_address = afar.map_or(Ipv4Addr::LOCALHOST, Link::host);
             let name = format!("cluster-{}", cluster.name);
             let mut args = vec![
-                format!("--listen={}", loopback(port)),
+                format!("--listen={}", listen(port)),
                 format!("--data-dir={}", data(&name)),
-                format!("--root={}", loopback(root_port)),
+                format!("--root={root_link}"),
                 format!("--name={}", cluster.name),
+                format!("--broker-address={broker_address}"),
                 format!("--broker-port={broker}"),
             ];
-            args.extend(times.iter().cloned());
+            args.extend(times.iter().chain(&insecure).cloned());
+            args.extend(more(&name));
             let listens = Some(loopback(port));
             programs.push(Program::new(
                 &name,
@@ -200,21 +277,16 @@ impl Testbed {
             ));
             for name in &cluster.bridges {
                 let args = [
-                    format!("--cluster={}", loopback(port)),
-                    format!("--nats=nats://{}", loopback(broker)),
+                    format!("--cluster={}", from(name, port)),
+                    format!("--nats=nats://{}", from(name, broker)),
                     "--log-format=json".to_owned(),
                 ];
-                programs.push(Program::new(
-                    name,
-                    ours("edgeio-bridge")?,
-                    args,
-                    None,
-                    &path,
-                ));
+                let bridge = Program::new(name, ours("edgeio-bridge")?, args, None, &path);
+                programs.push(bridge.within(behind(name)));
             }
             for worker in &cluster.workers {
                 let mut args = vec![
-                    format!("--cluster={}", loopback(port)),
+                    format!("--cluster={}", from(&worker.name, port)),
                     format!("--data-dir={}", data(&worker.name)),
                     format!("--name={}", worker.name),
                     "--native".to_owned(),
@@ -222,26 +294,29 @@ impl Testbed {
                 ];
                 args.extend(worker.args.iter().cloned());
                 let file = ours("edgeio-worker")?;
-                programs.push(Program::new(&worker.name, file, args, None, &path));
+                let program = Program::new(&worker.name, file, args, None, &path);
+                programs.push(program.within(behind(&worker.name)));
                 homes.insert(worker.name.clone(), cluster.name.clone());
                 if worker.later {
                     later.push(worker.name.clone());
                 }
             }
-            clusters.insert(cluster.name.clone(), Tier::on(port)?);
+            clusters.insert(cluster.name.clone(), Tier::on(loopback(port))?);
         }
         let names = programs.iter().map(|p| p.name().to_owned());
         let first = names.filter(|name| !later.contains(name)).collect();
         let bed = Bed {
             id,
             programs,
-            root: Tier::on(root_port)?,
+            root: Tier::on(root_at)?,
             clusters,
             homes,
             ids: std::sync::Mutex::default(),
             expected: self.expected,
             engine: Engine::connect()?,
             images: std::sync::Mutex::default(),
+            links,
+            disks,
             dir: Some(dir),
             path,
             good: false,

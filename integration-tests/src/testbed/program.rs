@@ -28,6 +28,8 @@ pub struct Program {
     args: Vec<OsString>,
     listens: Option<SocketAddr>,
     log: PathBuf,
+    /// The network namespace that it runs in, if not that of the tests.
+    namespace: Option<String>,
     child: Mutex<Option<Child>>,
 }
 
@@ -46,8 +48,15 @@ impl Program {
             args: args.into_iter().map(|a| a.as_ref().to_owned()).collect(),
             listens,
             log: dir.join(format!("{name}.log")),
+            namespace: None,
             child: Mutex::new(None),
         }
+    }
+
+    /// Runs in a network namespace.
+    pub(super) fn within(mut self, namespace: Option<String>) -> Self {
+        self.namespace = namespace;
+        self
     }
 
     /// Its name in the bed.
@@ -85,14 +94,25 @@ impl Program {
             .open(&self.log)
             .with_context(|| format!("open {}", self.log.display()))?;
         let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]);
+        if let Some(namespace) = &self.namespace {
+            // Not `ip netns exec`, which hides the control groups.
+            let net = format!("--net=/run/netns/{namespace}");
+            command.args(["nsenter", &net, "--"]);
+        }
         command
-            .args(["--pdeathsig", "KILL", "--"])
             .arg(&self.file)
             .args(&self.args)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("share the log")?)
             .stderr(log);
+        // What is said to the tests would be a setting to the programs.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("EDGEIO_") {
+                command.env_remove(name);
+            }
+        }
         let child = spawn(command).with_context(|| format!("start {}", self.name))?;
         *self.child() = Some(child);
         let until = Instant::now() + PATIENCE;

@@ -1,6 +1,6 @@
 //! A root or a cluster as its users meet it: typed calls that survive a restart, and the looks that stories take.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use edgeio_client::{Options, Repeat, connect, retry};
@@ -16,7 +16,7 @@ use edgeio_proto::{
 use tonic::{Code, Status, transport::Channel};
 use uuid::Uuid;
 
-use super::{eventually, ports::loopback};
+use super::eventually;
 
 /// How long a call is repeated while its server is away.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,8 +29,8 @@ pub struct Tier {
 }
 
 impl Tier {
-    pub(super) fn on(port: u16) -> Result<Self> {
-        let address = loopback(port).to_string();
+    pub(super) fn on(address: SocketAddr) -> Result<Self> {
+        let address = address.to_string();
         let target = address.parse().context("the tier's address")?;
         let channel = connect(&target, &Options::default()).context("prepare a channel")?;
         Ok(Self { channel, address })
