@@ -84,13 +84,10 @@ impl Calm {
         Ok(())
     }
 
-    /// Wishes one replica more of the other application, or one less when there are many; waits for nothing.
+    /// Wishes one replica more of the other application; waits for nothing. Never one less: a replica that cannot be told to
+    /// end does not keep the next one of its number from starting, and the diary could not tell the two apart.
     pub(crate) async fn wish(&self, bed: &Bed) -> Result<()> {
-        let replicas = if self.moving.get() < 3 {
-            self.moving.get() + 1
-        } else {
-            1
-        };
+        let replicas = self.moving.get() + 1;
         bed.root().scale("moving", "job", replicas).await?;
         self.moving.set(replicas);
         Ok(())
@@ -127,6 +124,15 @@ impl Calm {
         .await?;
         let took = from.elapsed();
         self.holds(bed).await?;
+        bed.root().scale("moving", "job", 1).await?;
+        self.moving.set(1);
+        eventually("what is too many has ended", async || {
+            let open = self.diary.account()?.open;
+            let moving = open.keys().filter(|r| r.application == "moving");
+            ensure!(moving.count() == 1, "{open:#?}");
+            Ok(())
+        })
+        .await?;
         Ok(took)
     }
 
