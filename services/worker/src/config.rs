@@ -9,7 +9,7 @@ use edgeio_server::{
     telemetry::TelemetryConfig,
 };
 
-use crate::runtime::process::WithoutLimits;
+use crate::{node::Willing, runtime::process::WithoutLimits};
 
 edgeio_server::config! {
     /// Configuration of a worker.
@@ -28,6 +28,10 @@ edgeio_server::config! {
         pub docker: DockerChoice = DockerChoice::Auto,
         /// What may be placed on this machine, where that is not all of it: such as `cpu=2,memory=2Gi`.
         pub capacity: BTreeMap<String, String>,
+        /// Take new instances. Off: what runs here goes on, and what the cluster sends is refused and placed elsewhere.
+        pub accept_new: bool = true,
+        /// How many instances this worker takes at most; 0 for as many as there is room for.
+        pub max_instances: u32 = 0,
         /// Logging.
         pub telemetry: Flat<TelemetryConfig>,
     }
@@ -137,6 +141,14 @@ impl Config {
         &self.telemetry
     }
 
+    /// What it takes of its own will.
+    pub(crate) fn willing(&self) -> Willing {
+        Willing {
+            accept_new: self.accept_new,
+            max_instances: self.max_instances,
+        }
+    }
+
     /// The amounts of `capacity`; what was refused by [`Validate`] is not there.
     pub(crate) fn given(&self) -> Given {
         let read = |key: &str, parse: fn(&str) -> Result<i64, quantity::QuantityError>| {
@@ -214,9 +226,20 @@ mod tests {
     fn native_jobs_are_off_unless_they_are_allowed() {
         let config = read(&[]).unwrap();
         assert!(!config.native);
+        assert_eq!(config.willing(), Willing::default());
         assert_eq!(config.docker, DockerChoice::Auto);
         assert_eq!(config.given(), Given::default());
         assert!(read(&["--native"]).unwrap().native);
+    }
+
+    #[test]
+    fn a_worker_may_keep_work_away() {
+        let config = read(&["--accept-new=false", "--max-instances", "3"]).unwrap();
+        let willing = Willing {
+            accept_new: false,
+            max_instances: 3,
+        };
+        assert_eq!(config.willing(), willing);
     }
 
     #[test]

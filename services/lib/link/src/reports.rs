@@ -2,10 +2,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use edgeio_domain::ids::AssignmentId;
+use edgeio_domain::{ids::AssignmentId, time::Time};
 
 /// Numbers the changes of one assignment's state at the child.
 pub type StateVersion = u64;
+
+/// A report that is not recorded yet.
+#[derive(Debug)]
+struct Sent {
+    seq: u64,
+    /// When it was sent, on CLOCK_BOOTTIME.
+    at: Time,
+    states: Vec<(AssignmentId, StateVersion)>,
+}
 
 /// Bookkeeping of one session.
 #[derive(Debug, Default)]
@@ -17,7 +26,7 @@ pub struct Reports {
     /// What is recorded by the parent.
     recorded: BTreeMap<AssignmentId, StateVersion>,
     /// Reports that are not recorded yet.
-    open: VecDeque<(u64, Vec<(AssignmentId, StateVersion)>)>,
+    open: VecDeque<Sent>,
 }
 
 impl Reports {
@@ -53,24 +62,32 @@ impl Reports {
             .is_some_and(|recorded| *recorded >= version)
     }
 
-    /// Notes a report with these states and returns its number.
-    pub fn send(&mut self, states: Vec<(AssignmentId, StateVersion)>) -> u64 {
+    /// Notes a report with these states, sent at that time of CLOCK_BOOTTIME, and returns its number.
+    pub fn send(&mut self, states: Vec<(AssignmentId, StateVersion)>, at: Time) -> u64 {
         self.seq += 1;
         for (id, version) in &states {
             self.told.insert(*id, *version);
         }
-        self.open.push_back((self.seq, states));
+        self.open.push_back(Sent {
+            seq: self.seq,
+            at,
+            states,
+        });
         self.seq
     }
 
-    /// Notes that reports up to `seq` are recorded.
-    pub fn acknowledge(&mut self, seq: u64) {
-        while let Some((_, states)) = self.open.pop_front_if(|(open, _)| *open <= seq) {
-            for (id, version) in states {
+    /// Notes that reports up to `seq` are recorded. When the newest of those that were not known to be was sent; nothing
+    /// when this tells nothing new, as a repeated Ack or one of reports of an earlier session.
+    pub fn acknowledge(&mut self, seq: u64) -> Option<Time> {
+        let mut newest = None;
+        while let Some(sent) = self.open.pop_front_if(|sent| sent.seq <= seq) {
+            newest = Some(sent.at);
+            for (id, version) in sent.states {
                 let recorded = self.recorded.entry(id).or_default();
                 *recorded = (*recorded).max(version);
             }
         }
+        newest
     }
 
     /// Forgets what is not held any more.
@@ -92,13 +109,14 @@ mod tests {
         let mut reports = Reports::default();
         let untold = |r: &Reports, v| r.untold([(id, v)].into_iter()).count();
         assert_eq!(untold(&reports, 1), 1);
-        let first = reports.send(vec![(id, 1)]);
+        let first = reports.send(vec![(id, 1)], Time(10));
         assert_eq!((untold(&reports, 1), untold(&reports, 2)), (0, 1));
         assert!(!reports.is_recorded(id, 1));
-        let second = reports.send(vec![(id, 2)]);
-        reports.acknowledge(first);
+        let second = reports.send(vec![(id, 2)], Time(20));
+        assert_eq!(reports.acknowledge(first), Some(Time(10)));
+        assert_eq!(reports.acknowledge(first), None, "told twice, new once");
         assert!(reports.is_recorded(id, 1) && !reports.is_recorded(id, 2));
-        reports.acknowledge(second);
+        assert_eq!(reports.acknowledge(second), Some(Time(20)));
         assert!(reports.is_recorded(id, 2));
     }
 }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::{
     RunError,
-    clock::now,
+    clock::{Alarm, now},
     engines::{Engines, capacity_of, offers},
     identity::Membership,
     register::Registration,
@@ -35,7 +35,7 @@ use crate::{
     runtime::RuntimeKind,
 };
 
-/// The longest sleep. Timers stand still while the machine sleeps, so what is due by the boot clock is looked at this often.
+/// The longest sleep. The alarm goes by the boot clock; what is due by the wall clock, which may jump, is looked at this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// Hints and progress that wait. A runtime that hints faster is held back, and says so itself when hints are lost.
 const NEWS: usize = 256;
@@ -83,6 +83,7 @@ pub(super) struct Driver {
     pub(super) membership: Membership,
     pub(super) registration: Registration,
     engines: Engines,
+    alarm: Alarm,
     limits: Limits,
     tasks: JoinSet<Done>,
     about: HashMap<Id, About>,
@@ -113,6 +114,7 @@ impl Driver {
         membership: Membership,
         registration: Registration,
         fresh: bool,
+        alarm: Alarm,
     ) -> Self {
         let (news, inbox) = mpsc::channel(NEWS);
         let (outbox, _) = mpsc::channel(1);
@@ -123,6 +125,7 @@ impl Driver {
             membership,
             registration,
             engines,
+            alarm,
             tasks: JoinSet::new(),
             about: HashMap::new(),
             cancels: BTreeMap::new(),
@@ -162,9 +165,8 @@ impl Driver {
         self.node.tick(now());
         loop {
             self.perform();
-            let pause = self.node.due(now()).map_or(LONGEST_SLEEP, |due| {
-                due.since(now().boot).min(LONGEST_SLEEP)
-            });
+            let latest = now().boot + LONGEST_SLEEP;
+            let due = self.node.due(now()).map_or(latest, |due| due.min(latest));
             tokio::select! {
                 biased;
                 () = &mut *stop => break,
@@ -176,7 +178,7 @@ impl Driver {
                 event = self.events.next() => self.heard(event),
                 Some(news) = self.inbox.recv() => self.learn(news),
                 () = sample(self.samples.as_mut()) => self.sample(),
-                () = sleep(pause) => self.node.tick(now()),
+                () = self.alarm.at(due) => self.node.tick(now()),
             }
             if self.left {
                 info!(worker = %self.membership.worker_id, "this worker left its cluster");

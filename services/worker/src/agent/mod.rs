@@ -32,6 +32,7 @@ use crate::{
     node::{Node, Setup},
     runtime::{Runtime, RuntimeError},
 };
+use clock::Alarm;
 use driver::{Driver, Next};
 use engines::{Engines, capacity_of, offers};
 use identity::{Home, Membership};
@@ -69,6 +70,9 @@ pub enum RunError {
     /// The machine cannot be described.
     #[error("take the inventory")]
     Inventory(#[from] InventoryError),
+    /// There is no timer to be had.
+    #[error("make a timer of the boot clock")]
+    Alarm(#[source] io::Error),
     /// A runtime cannot be set up.
     #[error("set up a runtime")]
     Runtime(#[source] RuntimeError),
@@ -154,9 +158,11 @@ pub async fn run_with(
             Some(own) => own,
             None => FileLedger::open(&data_dir)?,
         };
-        let node = Node::open(setup, Box::new(own))?;
+        let mut node = Node::open(setup, Box::new(own))?;
+        node.restrict(config.willing());
         announce(&membership, &node);
-        let driver = Driver::new(node, membership, registration.clone(), fresh);
+        let alarm = Alarm::new().map_err(RunError::Alarm)?;
+        let driver = Driver::new(node, membership, registration.clone(), fresh, alarm);
         match driver.run(&mut stop).await? {
             Next::Stop { worker, graces } => {
                 if options.stop_jobs_on_exit {

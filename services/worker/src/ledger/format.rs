@@ -11,7 +11,7 @@ use edgeio_proto::link::v1;
 use prost::Message;
 use uuid::Uuid;
 
-use super::Batch;
+use super::{Batch, Renewal};
 
 #[derive(Clone, PartialEq, Message)]
 struct BatchRecord {
@@ -29,6 +29,16 @@ struct BatchRecord {
     bury: Vec<TombstoneRecord>,
     #[prost(bytes = "vec", repeated, tag = "7")]
     unbury: Vec<Vec<u8>>,
+    #[prost(message, optional, tag = "8")]
+    renewal: Option<RenewalRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RenewalRecord {
+    #[prost(string, tag = "1")]
+    boot_id: String,
+    #[prost(sint64, tag = "2")]
+    at: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -98,6 +108,10 @@ pub(super) fn encode(batch: &Batch) -> Vec<u8> {
             })
             .collect(),
         unbury: batch.unbury.iter().map(bytes).collect(),
+        renewal: batch.renewal.as_ref().map(|renewal| RenewalRecord {
+            boot_id: renewal.boot_id.clone(),
+            at: renewal.at.0,
+        }),
     }
     .encode_to_vec()
 }
@@ -142,6 +156,10 @@ pub(super) fn decode(payload: &[u8]) -> Result<Batch, String> {
             .map(|t| Ok((id_of(&t.id)?, Time(t.at))))
             .collect::<Result<_, String>>()?,
         unbury: ids(record.unbury)?,
+        renewal: record.renewal.map(|renewal| Renewal {
+            boot_id: renewal.boot_id,
+            at: Time(renewal.at),
+        }),
     })
 }
 

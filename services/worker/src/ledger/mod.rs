@@ -1,7 +1,7 @@
 //! The ledger: what a worker must know after a crash, a reboot or a week without a network.
 //!
 //! Durable are: the point up to which orders are accepted, every instance with its order and the part of its status that
-//! steers what comes next, the bytes of the specs, and the ids that were stopped for good. A [`Batch`] is written as a
+//! steers what comes next, the bytes of the specs, the ids that were stopped for good, and how long leases hold. A [`Batch`] is written as a
 //! whole or not at all, and [`Ledger::write`] returns only once it would survive a power cut. Nothing is written while
 //! nothing changes: flash wears. Deliberately absent: meaning. The node decides what is written and when.
 
@@ -25,6 +25,15 @@ pub use file::FileLedger;
 pub(crate) use file::{make_private, sync_directory};
 pub use memory::MemoryLedger;
 
+/// When leases were renewed last: what an agent that is started again may let run until it hears from its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// The boot that the time is of.
+    pub boot_id: String,
+    /// On CLOCK_BOOTTIME.
+    pub at: Time,
+}
+
 /// All that is durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -36,6 +45,8 @@ pub struct Snapshot {
     pub specs: BTreeMap<SpecHash, Vec<u8>>,
     /// Ids that were stopped for good, with the wall time of it.
     pub tombstones: BTreeMap<AssignmentId, Time>,
+    /// When leases were renewed, as far as it was noted.
+    pub renewal: Option<Renewal>,
 }
 
 impl Snapshot {
@@ -43,6 +54,9 @@ impl Snapshot {
     pub fn apply(&mut self, batch: Batch) {
         if batch.accepted.is_some() {
             self.accepted = batch.accepted;
+        }
+        if batch.renewal.is_some() {
+            self.renewal = batch.renewal;
         }
         for entry in batch.put {
             self.entries.insert(entry.order.id, entry);
@@ -68,6 +82,7 @@ impl Snapshot {
             put: self.entries.into_values().collect(),
             specs: self.specs.into_iter().collect(),
             bury: self.tombstones.into_iter().collect(),
+            renewal: self.renewal,
             ..Batch::default()
         }
     }
@@ -90,6 +105,8 @@ pub struct Batch {
     pub bury: Vec<(AssignmentId, Time)>,
     /// Stopped ids that are old enough to be forgotten.
     pub unbury: Vec<AssignmentId>,
+    /// Leases were renewed; `None` leaves what was noted.
+    pub renewal: Option<Renewal>,
 }
 
 impl Batch {

@@ -78,6 +78,10 @@ fn batches() -> Vec<Batch> {
                 ..entry(1)
             }],
             bury: vec![(id(5), Time(1)), (id(6), Time(2))],
+            renewal: Some(Renewal {
+                boot_id: "boot".into(),
+                at: Time(8),
+            }),
             ..Batch::default()
         },
         Batch {
@@ -86,6 +90,13 @@ fn batches() -> Vec<Batch> {
             bury: vec![(id(2), Time(3))],
             unbury: vec![id(5)],
             drop_specs: vec![SpecHash::of(b"spec")],
+            ..Batch::default()
+        },
+        Batch {
+            renewal: Some(Renewal {
+                boot_id: "another boot".into(),
+                at: Time(2),
+            }),
             ..Batch::default()
         },
     ]

@@ -11,7 +11,7 @@ use edgeio_domain::{
 use edgeio_link::{convert, holdings::Acceptance};
 use tracing::{info, warn};
 
-use super::{Node, Now, Sight, Spec, Unit, decode, job, runtime_of};
+use super::{Node, Now, Sight, Spec, Unit, Willing, decode, job, runtime_of};
 use crate::{
     ledger::{Batch, LedgerError},
     runtime::RuntimeKind,
@@ -36,10 +36,12 @@ impl Node {
                     .or_insert_with(|| unit.entry.clone());
             }
         }
+        let mut held = self.held();
         for entry in staged.values_mut() {
             let hash = &entry.order.spec_hash;
             let spec = decoded.get(hash).or_else(|| self.specs.get(hash));
-            self.admit(entry, spec);
+            self.admit(entry, spec, held);
+            held += usize::from(self.is_new(entry) && entry.status.rejection.is_none());
         }
         let moved = self.child.accepted_point() != Some(acceptance.accepted);
         let batch = Batch {
@@ -117,8 +119,26 @@ impl Node {
         found.into_iter().collect()
     }
 
-    /// Refuses what this node cannot run. What was started once is never refused, whatever became of the node since.
-    fn admit(&self, entry: &mut Entry, spec: Option<&Spec>) {
+    /// How many instances it holds: those that it refused, that ended or that are to stop do not count.
+    fn held(&self) -> usize {
+        let counts = |entry: &&Entry| {
+            entry.order.desired != Desired::Stop
+                && entry.status.rejection.is_none()
+                && !entry.status.phase.is_terminal()
+        };
+        self.entries().filter(counts).count()
+    }
+
+    /// Whether an entry is of an instance that the node has not taken before.
+    fn is_new(&self, entry: &Entry) -> bool {
+        let before = self.units.get(&entry.order.id);
+        entry.order.desired != Desired::Stop
+            && !entry.status.touched
+            && before.is_none_or(|unit| unit.entry.status.rejection.is_some())
+    }
+
+    /// Refuses what this node cannot run, or does not want. What was started once is never refused, whatever became of the node since.
+    fn admit(&self, entry: &mut Entry, spec: Option<&Spec>, held: usize) {
         if entry.status.touched || entry.order.desired == Desired::Stop {
             return;
         }
@@ -133,6 +153,9 @@ impl Node {
                 job::admit(spec, &offers)
             }
         };
+        if entry.status.rejection.is_none() && self.is_new(entry) {
+            entry.status.rejection = self.willing.refusal(held);
+        }
         if let Some(rejection) = &entry.status.rejection {
             info!(instance = %entry.order.id, reason = rejection.message, "order refused");
         }
@@ -186,5 +209,25 @@ impl Node {
             warn!(instance = %id, runtime = %kind, "found an instance of this worker that its ledger does not know: it is left alone");
         }
         self.leftovers.insert(id, (kind.clone(), sight));
+    }
+}
+
+impl Willing {
+    /// Why a new instance is not taken beside that many.
+    fn refusal(&self, held: usize) -> Option<Rejection> {
+        let most = usize::try_from(self.max_instances).unwrap_or(usize::MAX);
+        let message = if !self.accept_new {
+            "this worker takes nothing new: `accept_new` is off in its configuration".to_owned()
+        } else if most > 0 && held >= most {
+            format!(
+                "this worker takes {most} instances at most, as `max_instances` in its configuration says, and has {held}"
+            )
+        } else {
+            return None;
+        };
+        Some(Rejection {
+            reason: RejectionReason::Unwilling,
+            message,
+        })
     }
 }

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use edgeio_domain::{
-    digest,
+    backoff, digest,
     ids::{AssignmentId, SpecHash},
     lifecycle::{Event, Phase},
     node::Entry,
-    plan::instance::{Exit, Seen, Step, plan},
+    plan::{
+        instance::{Exit, Seen, Step, plan},
+        lease::Lease,
+    },
     records::Desired,
     spec::{DEFAULT_STOP_GRACE, ServiceSpec},
     time::Time,
@@ -18,6 +21,7 @@ use tracing::{debug, info};
 use super::{
     Node, Now,
     job::job,
+    lease::{self, LEASE_EXPIRED, NO_LEASE},
     types::{Effect, Op, OpKind},
     unit::{Busy, Unit, step},
 };
@@ -32,7 +36,8 @@ const TOMBSTONES: usize = 2048;
 impl Node {
     /// Does all that can be done now.
     pub(super) fn advance(&mut self, now: Now) {
-        self.acted = now;
+        let before = std::mem::replace(&mut self.acted, now).boot;
+        self.lapse(before, now);
         for (kind, engine) in &mut self.engines {
             if engine.ask(self.serial, now) {
                 self.effects.push(Effect::List(kind.clone()));
@@ -63,16 +68,19 @@ impl Node {
 
     /// The next piece of work for an instance, if there is one to begin now.
     fn next(&mut self, id: AssignmentId, now: Now) -> Option<OpKind> {
+        let renewed = self.renewed();
         let unit = self.units.get_mut(&id)?;
         let spec = self.specs.get(&unit.entry.order.spec_hash);
         let spec = spec.and_then(|spec| spec.as_ref().ok()).cloned();
         let stop = unit.entry.order.desired == Desired::Stop;
+        let lease = lease::of(spec.as_deref(), renewed, now);
         if let Some(busy) = &mut unit.busy {
             let long = matches!(
                 busy.kind,
                 OpKind::Ensure(_) | OpKind::Rerun(_) | OpKind::Restart(_)
             );
-            if stop && long && !std::mem::replace(&mut busy.cancelled, true) {
+            let unwanted = stop || lease == Lease::Missing;
+            if unwanted && long && !std::mem::replace(&mut busy.cancelled, true) {
                 self.effects.push(Effect::Cancel(id));
             }
             return None;
@@ -123,9 +131,13 @@ impl Node {
         };
         // Steps that only note something lead to another one at once; three are the most there can be in a row.
         for _ in 0..4 {
-            let decided = plan(&unit.entry, policy, &unit.seen, now.wall);
-            match decided {
-                Step::Observe | Step::Wait(_) => return unit.tail_op(),
+            let planned = plan(&unit.entry, policy, &unit.seen, now.wall);
+            match lease.govern(unit.entry.order.desired, &unit.seen, planned) {
+                Step::Observe => {
+                    unit.recover(now);
+                    return unit.tail_op();
+                }
+                Step::Wait(_) => return unit.tail_op(),
                 Step::Look => return None,
                 Step::Start => {
                     unit.change(|order, status| {
@@ -179,6 +191,15 @@ impl Node {
                     status.running_since = None;
                     status.not_before = None;
                 }),
+                Step::Yield => {
+                    unit.give_way();
+                    let grace = spec.as_ref().map_or(DEFAULT_STOP_GRACE, |s| s.stop_grace);
+                    return Some(OpKind::Stop { grace });
+                }
+                Step::Await => {
+                    unit.await_lease();
+                    return unit.tail_op();
+                }
                 Step::Pause => return Some(OpKind::Pause),
                 Step::Resume => return Some(OpKind::Resume),
             }
@@ -214,12 +235,14 @@ impl Node {
             .filter(|unit| unit.dirty)
             .map(|unit| unit.entry.clone())
             .collect();
-        if put.is_empty() {
+        let renewal = self.renewal_to_write();
+        if put.is_empty() && renewal.is_none() {
             self.ledger_again = None;
             return true;
         }
         let batch = Batch {
             put,
+            renewal: renewal.clone(),
             ..Batch::default()
         };
         if let Err(fault) = self.save(batch) {
@@ -227,6 +250,9 @@ impl Node {
             return false;
         }
         self.ledger_again = None;
+        if let Some(renewal) = &renewal {
+            self.leases.wrote(renewal);
+        }
         for unit in self.units.values_mut() {
             unit.dirty = false;
         }
@@ -321,6 +347,8 @@ impl Node {
         if self.child.is_silent(now.boot) && !std::mem::replace(&mut self.told, true) {
             self.effects.push(Effect::Reattach);
         }
+        let within = self.renew_within();
+        self.child.hasten(within);
         let Some(due) = self.child.due(now.boot) else {
             return;
         };
@@ -387,6 +415,43 @@ impl Unit {
             status.not_before = Some(at);
             step(status, Event::WillRestart);
         });
+    }
+
+    /// It may run no longer and is stopped, which is no end of it.
+    fn give_way(&mut self) {
+        self.change(|_, status| {
+            // A stop that does not succeed keeps saying why.
+            if status.phase != Phase::Preparing || status.reason.is_empty() {
+                LEASE_EXPIRED.clone_into(&mut status.reason);
+                "the cluster was not heard for stop_after: it was stopped, so that a substitute may start, and starts again when the cluster is heard"
+                    .clone_into(&mut status.message);
+            }
+            step(status, Event::WillRestart);
+            status.running_since = None;
+            status.not_before = None;
+        });
+    }
+
+    /// It is not started before its cluster is heard.
+    fn await_lease(&mut self) {
+        self.change(|_, status| {
+            if status.phase.is_terminal() || status.reason == LEASE_EXPIRED {
+                return;
+            }
+            step(status, Event::Begun);
+            NO_LEASE.clone_into(&mut status.reason);
+            "it is exclusive and waits for a word of its cluster: a substitute may run elsewhere"
+                .clone_into(&mut status.message);
+        });
+    }
+
+    /// A healthy spell forgets the failures before it, so that what ends it is not waited for as a failure in a row.
+    fn recover(&mut self, now: Now) {
+        let since = self.entry.status.running_since;
+        let healthy = since.is_some_and(|at| now.wall.since(at) >= backoff::HEALTHY);
+        if healthy && self.seen == Seen::Running && self.entry.status.failures > 0 {
+            self.change(|_, status| status.failures = 0);
+        }
     }
 
     /// It ended for good.

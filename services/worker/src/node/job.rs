@@ -19,6 +19,9 @@ pub mod variable {
     pub const SERVICE: &str = "EDGEIO_SERVICE";
     /// The replica's number, from 0.
     pub const ORDINAL: &str = "EDGEIO_ORDINAL";
+    /// A number that is higher for each instance that replaces another one in its slot: a store that remembers the highest
+    /// one it has seen and refuses lower ones is safe from a predecessor that was not stopped in time.
+    pub const EPOCH: &str = "EDGEIO_EPOCH";
 }
 
 /// Whether the node takes a job with this spec.
@@ -64,6 +67,7 @@ pub(super) fn job(
         (variable::APPLICATION, order.application.clone()),
         (variable::SERVICE, order.service.clone()),
         (variable::ORDINAL, order.ordinal.to_string()),
+        (variable::EPOCH, epoch(order).to_string()),
     ] {
         // What the user wrote wins.
         env.entry(key.to_owned()).or_insert(value);
@@ -95,6 +99,14 @@ pub(super) fn job(
     }
 }
 
+/// The id's time in milliseconds and the bits behind it, which count within one: it is made by the cluster, whose substitute
+/// comes later than what it replaces by its own clock. 60 bits, so that it fits a signed column of any store.
+fn epoch(order: &Order) -> u64 {
+    let (high, _) = order.id.0.as_u64_pair();
+    // Between the two stands the version of the id's format.
+    (high >> 16) << 12 | (high & 0xfff)
+}
+
 fn port(port: &spec::Port) -> Port {
     Port {
         container: port.container,
@@ -114,4 +126,39 @@ fn name(order: &Order) -> String {
         "edgeio-{}-{}-{}-{short}",
         order.application, order.service, order.ordinal
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeio_domain::ids::AssignmentId;
+
+    use super::*;
+
+    #[test]
+    fn a_later_instance_has_a_higher_epoch_that_fits_a_signed_number() {
+        let order = |millis: u64| Order {
+            id: AssignmentId(
+                uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid(),
+            ),
+            slot: Default::default(),
+            generation: 1,
+            desired: edgeio_domain::records::Desired::Run,
+            restart_count: 0,
+            spec_hash: Default::default(),
+            image_digest: String::new(),
+            namespace: String::new(),
+            application: String::new(),
+            application_uid: String::new(),
+            service: String::new(),
+            ordinal: 0,
+            owner: String::new(),
+        };
+        let now = 1_800_000_000_000;
+        let epochs: Vec<u64> = [0, now, now + 1, now + 86_400_000, (1 << 48) - 1]
+            .map(|millis| epoch(&order(millis)))
+            .into();
+        assert!(epochs.is_sorted_by(|a, b| a < b), "{epochs:?}");
+        assert_eq!(epochs[1], now << 12);
+        assert!(i64::try_from(epochs[4]).is_ok());
+    }
 }

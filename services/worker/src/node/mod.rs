@@ -5,15 +5,17 @@
 //! - an order is in the ledger before anything of it takes effect, and a start is noted there before it is attempted;
 //! - at most one piece of work is under way per instance;
 //! - unknown is not absent: nothing is started on a guess, and nothing stops without its own STOP;
+//! - without a lease nothing of an exclusive instance runs (`lease`);
 //! - after a restart every instance is looked at first, so that what runs is adopted and not started again.
 //!
-//! Deliberately absent: I/O but the ledger's, and the decisions themselves, which are `edgeio_domain::plan::instance`.
+//! Deliberately absent: I/O but the ledger's, and the decisions themselves, which are `edgeio_domain::plan`.
 
 mod accept;
 mod advance;
 mod engine;
 mod finish;
 mod job;
+mod lease;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -50,7 +52,7 @@ use engine::Engine;
 pub use job::variable;
 pub use types::{
     Effect, Fault, FaultClass, Listing, Now, Offer, Op, OpKind, Outcome, Setup, Sight, TAIL_BYTES,
-    capacity,
+    Willing, capacity,
 };
 use unit::Unit;
 
@@ -66,6 +68,9 @@ pub struct Node {
     units: BTreeMap<AssignmentId, Unit>,
     specs: BTreeMap<SpecHash, Spec>,
     tombstones: BTreeMap<AssignmentId, Time>,
+    leases: lease::Leases,
+    /// What it takes of its own will.
+    willing: Willing,
     engines: BTreeMap<RuntimeKind, Engine>,
     /// What runtimes have under this worker's id and the ledger does not know: left alone, and adopted if it is ordered.
     leftovers: BTreeMap<AssignmentId, (RuntimeKind, Sight)>,
@@ -104,11 +109,12 @@ impl Node {
         Ok(Self {
             worker: setup.identity.id,
             cluster: setup.cluster,
-            child: Child::new(setup.identity, durable.accepted),
             ledger,
             units,
             specs,
             tombstones: durable.tombstones,
+            leases: lease::Leases::new(setup.identity.boot_id.clone(), durable.renewal),
+            willing: Willing::default(),
             engines: setup
                 .runtimes
                 .into_iter()
@@ -125,6 +131,7 @@ impl Node {
                 wall: Time(0),
             },
             told: false,
+            child: Child::new(setup.identity, durable.accepted),
         })
     }
 
@@ -182,6 +189,11 @@ impl Node {
         }
         self.advance(now);
         outcome
+    }
+
+    /// What the worker takes of its own will from now on. What it has taken before stays.
+    pub fn restrict(&mut self, willing: Willing) {
+        self.willing = willing;
     }
 
     /// The runtimes or the capacity changed.
@@ -260,7 +272,11 @@ impl Node {
         let engines = self.engines.values().map(Engine::due);
         units
             .chain(engines)
-            .chain([self.ledger_again, self.child.due(now.boot)])
+            .chain([
+                self.ledger_again,
+                self.child.due(now.boot),
+                self.lease_due(),
+            ])
             .flatten()
             .min()
     }

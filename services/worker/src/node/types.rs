@@ -33,6 +33,24 @@ pub struct Setup {
     pub capacity: Capacity,
 }
 
+/// What a worker takes of its own will, whatever its cluster thinks of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Willing {
+    /// Takes new instances at all.
+    pub accept_new: bool,
+    /// Holds so many at most; 0 for any number.
+    pub max_instances: u32,
+}
+
+impl Default for Willing {
+    fn default() -> Self {
+        Self {
+            accept_new: true,
+            max_instances: 0,
+        }
+    }
+}
+
 /// A runtime that a node may use.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Offer {

@@ -73,6 +73,10 @@ pub enum Step {
     Pause,
     /// Thaw it.
     Resume,
+    /// Its lease is over: stop it, and start it again when there is one.
+    Yield,
+    /// It has no lease: nothing is started.
+    Await,
 }
 
 /// Plans one instance.

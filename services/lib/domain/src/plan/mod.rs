@@ -4,5 +4,6 @@
 //! carried out finds nothing to do.
 
 pub mod instance;
+pub mod lease;
 pub mod slots;
 pub mod tier;

@@ -4,6 +4,7 @@
 //! tells states until they are recorded. The caller persists each [`Acceptance`] before it acts on it and then calls
 //! [`Child::accepted`]. Messages of another session are dropped: a cloned identity acts on nothing.
 
+mod lease;
 mod receive;
 mod tell;
 #[cfg(test)]
@@ -133,6 +134,10 @@ pub struct Child {
     told_at: Time,
     unanswered_since: Option<Time>,
     heard_at: Time,
+    /// See [`Child::renewed`].
+    renewed: Option<Time>,
+    /// See [`Child::hasten`].
+    within: Option<Duration>,
     /// How often in a row another session took the place of this child's.
     superseded: u32,
 }
@@ -158,6 +163,8 @@ impl Child {
             told_at: Time(0),
             unanswered_since: None,
             heard_at: Time(0),
+            renewed: None,
+            within: None,
             superseded: 0,
         }
     }
@@ -242,7 +249,7 @@ impl Child {
             Session::Opening { again } => Some(again),
             Session::Open(_) if self.hurry => Some(now),
             Session::Open(_) => {
-                let beat = self.told_at + self.interval;
+                let beat = self.told_at + self.beat();
                 Some(
                     self.unanswered_since
                         .map_or(beat, |since| beat.min(since + REPORT_AGAIN)),

@@ -61,7 +61,9 @@ impl Child {
             parent_message::Message::Ack(ack) => {
                 self.heard_at = now;
                 self.unanswered_since = None;
-                self.reports.acknowledge(ack.recorded_seq);
+                if let Some(sent) = self.reports.acknowledge(ack.recorded_seq) {
+                    self.renew(sent, ack.newest_order);
+                }
                 vec![Step::Recorded]
             }
             parent_message::Message::ReportRequest(request) => {

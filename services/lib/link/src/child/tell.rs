@@ -53,7 +53,7 @@ impl Child {
         let capacity =
             (full || self.capacity_told != Some(view.capacity.0)).then(|| view.capacity.1.clone());
         let hurry = std::mem::take(&mut self.hurry);
-        let beat = now.since(self.told_at) >= self.interval;
+        let beat = now.since(self.told_at) >= self.beat();
         if !(full
             || hurry
             || beat
@@ -84,7 +84,7 @@ impl Child {
         for (index, entries) in parts.into_iter().enumerate() {
             // What is gone has no version; it comes last and takes none.
             let told: Vec<_> = versions.by_ref().take(entries.len()).collect();
-            let seq = self.reports.send(told);
+            let seq = self.reports.send(told, now);
             let whole = index == last;
             out.push(wrap(child_message::Message::Report(v1::Report {
                 session_epoch: epoch,

@@ -183,9 +183,13 @@ impl Side {
 }
 
 fn ack(seq: u64) -> Message {
+    ack_with(seq, None)
+}
+
+fn ack_with(recorded_seq: u64, newest_order: Option<u64>) -> Message {
     Message::Ack(v1::Ack {
-        recorded_seq: seq,
-        newest_order: None,
+        recorded_seq,
+        newest_order,
     })
 }
 
@@ -346,4 +350,157 @@ fn what_the_parent_picked_is_kept_for_the_session_or_refused() {
     assert!(agreed.has("b") && !agreed.has("a") && !agreed.has("c"));
     side.child.disconnect();
     assert_eq!(side.child.agreed(), None);
+}
+
+/// A child that has applied revision 5 and sent report 1 for it at the time that is returned.
+fn applied() -> (Side, Time) {
+    let mut side = Side::open(1);
+    side.hear(1, snapshot(point(LINEAGE, 1, 5), &[1]));
+    let sent = side.now;
+    assert_eq!(side.reports().len(), 1);
+    (side, sent)
+}
+
+#[test]
+fn a_lease_counts_from_when_the_report_was_sent_however_late_its_ack_comes() {
+    let (mut side, sent) = applied();
+    assert_eq!(side.child.renewed(), None, "a Welcome renews nothing");
+    side.wait(40_000);
+    side.hear(1, ack_with(1, Some(5)));
+    assert_eq!(side.child.renewed(), Some(sent));
+    side.hear(1, ack_with(1, Some(5)));
+    assert_eq!(side.child.renewed(), Some(sent), "told twice");
+    let second = side.now;
+    assert_eq!(side.reports()[0].seq, 2);
+    side.wait(1_000);
+    side.hear(1, ack_with(2, Some(4)));
+    assert_eq!(side.child.renewed(), Some(second));
+}
+
+#[test]
+fn an_ack_renews_nothing_while_an_order_is_missing_or_leases_are_not_granted() {
+    for newest in [None, Some(6), Some(u64::MAX)] {
+        let (mut side, _) = applied();
+        side.hear(1, ack_with(1, newest));
+        assert_eq!(side.child.renewed(), None, "{newest:?}");
+    }
+    let (mut side, _) = applied();
+    side.hear(1, ack_with(1, Some(6)));
+    side.hear(1, snapshot(point(LINEAGE, 1, 6), &[1]));
+    let sent = side.now;
+    assert_eq!(side.reports()[0].seq, 2);
+    side.hear(1, ack_with(2, Some(6)));
+    assert_eq!(side.child.renewed(), Some(sent), "the order is applied now");
+}
+
+#[test]
+fn an_ack_of_another_session_or_of_its_reports_renews_nothing() {
+    let (mut side, _) = applied();
+    side.connect(2, 2);
+    side.hear(1, ack_with(1, Some(5)));
+    side.hear(2, ack_with(1, Some(5)));
+    assert_eq!(side.child.renewed(), None);
+    let sent = side.now;
+    assert_eq!(side.reports()[0].seq, 2);
+    side.hear(2, ack_with(2, Some(5)));
+    assert_eq!(side.child.renewed(), Some(sent));
+    side.wait(1_000);
+    side.connect(3, 3);
+    assert_eq!(
+        side.child.renewed(),
+        Some(sent),
+        "a new session takes nothing away: the parent did record it"
+    );
+}
+
+#[test]
+fn an_ack_of_another_database_renews_nothing() {
+    let (mut side, _) = applied();
+    let welcome = |lineage, issuer_epoch| {
+        Message::Welcome(v1::Welcome {
+            protocol: crate::PROTOCOL,
+            attach_id: attach(2).to_string(),
+            lineage: point(lineage, 1, 0).lineage.to_string(),
+            issuer_epoch,
+            report_interval_ms: 15_000,
+            ..Default::default()
+        })
+    };
+    for (lineage, issuer_epoch) in [(LINEAGE + 1, 1), (LINEAGE, 2)] {
+        side.child.connect(attach(2), side.now);
+        side.hear(2, welcome(lineage, issuer_epoch));
+        let seq = side.reports()[0].seq;
+        side.hear(2, ack_with(seq, Some(0)));
+        assert_eq!(side.child.renewed(), None, "{lineage} {issuer_epoch}");
+        side.hear(2, snapshot(point(lineage, issuer_epoch, 7), &[1]));
+        let seq = side.reports()[0].seq;
+        let sent = side.now;
+        side.hear(2, ack_with(seq, Some(7)));
+        assert_eq!(side.child.renewed(), Some(sent));
+        (side, _) = applied();
+    }
+}
+
+#[test]
+fn reports_go_out_as_often_as_the_leases_need() {
+    let (mut side, _) = applied();
+    side.hear(1, ack_with(1, Some(5)));
+    side.child.hasten(Some(Duration::from_secs(1)));
+    assert_eq!(
+        side.child.due(side.now),
+        Some(side.now + Duration::from_secs(1))
+    );
+    side.wait(999);
+    assert!(side.reports().is_empty());
+    side.wait(1);
+    assert_eq!(side.reports().len(), 1);
+    side.child.hasten(Some(Duration::from_secs(900)));
+    side.hear(1, ack_with(2, Some(5)));
+    assert_eq!(
+        side.child.due(side.now),
+        Some(side.now + Duration::from_secs(15)),
+        "never later than the parent asked for"
+    );
+}
+
+proptest::proptest! {
+    /// Whatever is sent, acknowledged, lost, repeated or late: the lease is the time at which a report of this session was
+    /// sent that the parent had recorded with all of its orders applied, and never goes back.
+    #[test]
+    fn a_lease_never_says_more_than_the_parent_recorded(steps in proptest::collection::vec((0_u8..5, 0_u64..8, 0_u64..20_000), 1..60)) {
+        let (mut side, sent) = applied();
+        let mut sent = BTreeMap::from([(1_u64, sent)]);
+        let (mut session, mut attempt, mut revision) = (1, 1, 5);
+        let mut allowed: Option<Time> = None;
+        for (what, number, millis) in steps {
+            side.wait(millis);
+            match what {
+                0 => for report in side.reports() {
+                    sent.insert(report.seq, side.now);
+                },
+                1 => {
+                    let seq = sent.keys().next_back().copied().unwrap_or(0).saturating_sub(number);
+                    allowed = allowed.max(sent.range(..=seq).next_back().map(|(_, at)| *at));
+                    side.hear(session, ack_with(seq, Some(revision)));
+                }
+                2 => {
+                    side.hear(session, ack_with(u64::MAX, Some(revision + 1 + number)));
+                    sent.clear();
+                }
+                3 => {
+                    session += 1;
+                    attempt += 1;
+                    sent.clear();
+                    side.connect(attempt, session);
+                    side.hear(session - 1, ack_with(u64::MAX, Some(revision)));
+                }
+                _ => {
+                    revision += 1;
+                    side.hear(session, snapshot(point(LINEAGE, 1, revision), &[1]));
+                }
+            }
+            let renewed = side.child.renewed();
+            proptest::prop_assert!(renewed <= allowed, "{renewed:?} {allowed:?}");
+        }
+    }
 }

@@ -267,3 +267,69 @@ fn what_became_due_unnoticed_is_still_due() {
     world.settle();
     assert_eq!(world.done(), ["ensure 1", "rerun 1"]);
 }
+
+impl World {
+    /// The job ends with a failure and is started again after what is waited; how long that took.
+    fn crash(&mut self) -> Duration {
+        self.end(1, 1);
+        let before = self.now.boot;
+        let starts = self.status(1).restarts;
+        while self.status(1).restarts == starts {
+            self.pass(Duration::from_millis(100));
+        }
+        self.now.boot.since(before)
+    }
+}
+
+#[test]
+fn a_job_that_crashes_for_hours_is_restarted_each_5_minutes_whatever_becomes_of_the_agent() {
+    let (mut world, _) = World::running("always");
+    let longest = Duration::from_secs(300);
+    let waits: Vec<Duration> = (0..10).map(|_| world.crash()).collect();
+    assert_eq!(waits[0], Duration::from_secs(1));
+    assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]), "{waits:?}");
+    assert_eq!(waits[9], longest);
+    let (begin, restarts) = (world.now.boot, world.status(1).restarts);
+    while world.now.boot.since(begin) < Duration::from_secs(6 * 3600) {
+        world.end(1, 1);
+        world.pass(Duration::from_secs(100));
+        world.restart_agent();
+        world.pass(Duration::from_secs(201));
+        assert_eq!(world.phase(1), Phase::Running);
+        world.restart_agent();
+    }
+    let more = world.status(1).restarts - restarts;
+    assert!((70..=72).contains(&more), "{more} restarts in 6 h");
+}
+
+#[test]
+fn a_healthy_spell_forgets_the_failures_before_it_and_a_short_one_does_not() {
+    let (mut world, _) = World::running("on-failure");
+    for _ in 0..5 {
+        world.crash();
+    }
+    world.pass(Duration::from_secs(590));
+    assert_eq!(world.status(1).failures, 5);
+    assert_eq!(
+        world.crash(),
+        Duration::from_secs(32),
+        "it ran for less than 10 min"
+    );
+    world.pass(Duration::from_secs(640));
+    assert_eq!(world.status(1).failures, 0);
+    assert_eq!(world.ledger.durable().entries[&id(1)].status.failures, 0);
+    assert_eq!(world.crash(), Duration::from_secs(1));
+}
+
+#[test]
+fn a_healthy_job_does_not_wait_long_after_a_power_cut_for_what_was_weeks_ago() {
+    let (mut world, _) = World::running("always");
+    for _ in 0..9 {
+        world.crash();
+    }
+    world.pass(Duration::from_secs(3600));
+    world.jobs.clear();
+    world.restart_agent();
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.phase(1), Phase::Running);
+}

@@ -1,5 +1,6 @@
 //! The node in a scripted world: a parent and a runtime in a few lines each, and a clock that the test moves.
 
+mod lease;
 mod life;
 mod orders;
 
@@ -39,9 +40,16 @@ struct World {
     down: bool,
     faults: Vec<Fault>,
     reports: Vec<v1::Report>,
+    /// When each was sent.
+    sent: BTreeMap<u64, Time>,
     hello: Option<v1::Hello>,
     acked: u64,
     deaf: bool,
+    /// What Acks say of the newest order; where nothing is said here, they grant no leases.
+    newest: Option<u64>,
+    /// Stops fail.
+    unstoppable: bool,
+    boot_id: String,
     epoch: u64,
     revision: u64,
     attaches: u128,
@@ -107,7 +115,7 @@ impl World {
 
     fn over(ledger: MemoryLedger) -> Self {
         Self {
-            node: Self::open(&ledger),
+            node: Self::open(&ledger, "b"),
             ledger,
             now: Now {
                 boot: Time(5_000),
@@ -121,16 +129,20 @@ impl World {
             down: false,
             faults: Vec::new(),
             reports: Vec::new(),
+            sent: BTreeMap::new(),
             hello: None,
             acked: 0,
             deaf: false,
+            newest: None,
+            unstoppable: false,
+            boot_id: "b".into(),
             epoch: 0,
             revision: 0,
             attaches: 0,
         }
     }
 
-    fn open(ledger: &MemoryLedger) -> Node {
+    fn open(ledger: &MemoryLedger, boot_id: &str) -> Node {
         let offer = Offer {
             kind: RuntimeKind::FAKE,
             features: [Feature::Images, Feature::Pause].into(),
@@ -144,7 +156,7 @@ impl World {
             identity: Identity {
                 id: ChildId(Uuid::from_u128(1)),
                 version: "1".into(),
-                boot_id: "b".into(),
+                boot_id: boot_id.into(),
             },
             cluster: Uuid::from_u128(2),
             capacity: capacity("amd64", std::slice::from_ref(&offer), room),
@@ -155,7 +167,7 @@ impl World {
 
     /// The agent is killed and started again: work that was under way is lost, what runs goes on.
     fn restart_agent(&mut self) {
-        self.node = Self::open(&self.ledger);
+        self.node = Self::open(&self.ledger, &self.boot_id);
         self.held.clear();
         self.log.clear();
         self.settle();
@@ -232,11 +244,12 @@ impl World {
                 Some(child_message::Message::Report(report)) => {
                     let seq = report.seq;
                     self.reports.push(report);
+                    self.sent.insert(seq, self.now.boot);
                     if !self.deaf && seq > self.acked {
                         self.acked = seq;
                         let ack = v1::Ack {
                             recorded_seq: seq,
-                            newest_order: None,
+                            newest_order: self.newest,
                         };
                         let message = v1::ParentMessage {
                             session_epoch: self.epoch,
@@ -285,6 +298,10 @@ impl World {
             return self.node.finished(op.id, Outcome::Fault(fault), self.now);
         }
         match &op.kind {
+            OpKind::Stop { .. } if self.unstoppable => {
+                let fault = fault(FaultClass::Retry, "Reach");
+                return self.node.finished(op.id, Outcome::Fault(fault), self.now);
+            }
             OpKind::Ensure(_) => {
                 self.jobs.entry(op.id).or_insert(running);
             }

@@ -282,3 +282,65 @@ fn the_stop_of_a_refused_order_is_answered_also_when_the_runtimes_answer_late() 
     assert_eq!(world.told(1).phase(), v1::Phase::Stopped);
     assert_eq!(world.node.entries().count(), 0);
 }
+
+#[test]
+fn a_worker_with_enough_to_do_refuses_more_and_keeps_what_it_has() {
+    let (mut world, spec) = World::running("always");
+    world.node.restrict(Willing {
+        accept_new: true,
+        max_instances: 2,
+    });
+    let run = |n| order(n, 1, v1::Desired::Run, &spec);
+    world
+        .snapshot(vec![run(1), run(2), run(3)], vec![])
+        .unwrap();
+    assert_eq!(
+        (world.phase(1), world.phase(2)),
+        (Phase::Running, Phase::Running)
+    );
+    let refusal = world.told(3).rejection.clone().unwrap();
+    assert_eq!(refusal.reason(), v1::RejectionReason::Unwilling);
+    assert!(
+        refusal.message.contains("`max_instances`"),
+        "{}",
+        refusal.message
+    );
+    // One ends for good, the refused one is taken back by the cluster: there is room for another.
+    let stop = |n| order(n, 2, v1::Desired::Stop, &spec);
+    world
+        .snapshot(vec![run(1), stop(2), stop(3)], vec![])
+        .unwrap();
+    world.snapshot(vec![run(1), run(4)], vec![]).unwrap();
+    assert_eq!(world.phase(4), Phase::Running);
+}
+
+#[test]
+fn a_worker_that_takes_nothing_new_goes_on_with_what_it_has() {
+    let (mut world, spec) = World::running("always");
+    let closed = Willing {
+        accept_new: false,
+        max_instances: 0,
+    };
+    world.node.restrict(closed);
+    world.end(1, 1);
+    let run = |n, generation| order(n, generation, v1::Desired::Run, &spec);
+    world.snapshot(vec![run(1, 2), run(2, 1)], vec![]).unwrap();
+    let refusal = world.told(2).rejection.clone().unwrap();
+    assert_eq!(refusal.reason(), v1::RejectionReason::Unwilling);
+    assert!(
+        refusal.message.contains("`accept_new`"),
+        "{}",
+        refusal.message
+    );
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.phase(1), Phase::Running, "restarted by policy");
+    world.restart_agent();
+    world.node.restrict(closed);
+    world.jobs.clear();
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.phase(1), Phase::Running, "also after a reboot");
+    assert!(
+        world.status(2).rejection.is_some(),
+        "the refusal is remembered"
+    );
+}
