@@ -48,7 +48,26 @@ pub struct Times {
     pub leader_lease: Duration,
 }
 
+/// Longest time for which a child that refused a slot is left alone.
+pub const LONGEST_REFUSAL: Duration = Duration::from_secs(60);
+
 impl Times {
+    /// How long a child is left alone that refused a slot so many times in a row, from 1.
+    #[must_use]
+    pub fn refusal_wait(&self, times: u32) -> Duration {
+        let doubled = self
+            .refusal
+            .saturating_mul(1 << times.saturating_sub(1).min(10));
+        doubled.min(LONGEST_REFUSAL)
+    }
+
+    /// How long it takes at least until a child has refused a slot so many times in a row and may be asked again.
+    #[must_use]
+    pub fn refusal_waits(&self, times: u32) -> Duration {
+        // Past that many they sum up to longer than anybody waits.
+        (1..=times.min(32)).map(|n| self.refusal_wait(n)).sum()
+    }
+
     /// The times of the engine's lease.
     #[must_use]
     pub fn leader(&self) -> LeaseTimes {

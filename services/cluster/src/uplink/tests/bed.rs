@@ -10,7 +10,7 @@ use edgeio_domain::{
     ids::{AppUid, AssignmentId, AttachId, ChildId, IdSource, Lineage, SlotId},
     lifecycle::Phase,
     name::Name,
-    records::{Assignment, Desired, Owner, Slot},
+    records::{Assignment, Desired, Owner, Refusal, Slot},
     resources::Resources,
     time::{Clock, Time},
 };
@@ -226,6 +226,29 @@ impl Bed {
         let mut found: Vec<_> = entries.filter(|e| e.id == uuid(n).to_string()).collect();
         assert_eq!(found.len(), 1, "{found:?}");
         found.remove(0)
+    }
+
+    /// What the cluster says now of one slot, if there is anything to say.
+    pub(super) async fn state_or_none(&mut self, n: u128) -> Option<v1::InstanceReport> {
+        let reports = self.reports().await;
+        let mut entries = reports.into_iter().flat_map(|r| r.entries);
+        entries.rfind(|e| e.id == uuid(n).to_string())
+    }
+
+    /// The worker has refused what was placed for a slot, for that many times in a row, and it is gone.
+    pub(super) async fn refused(&self, worker: ChildId, n: u128, times: u32) {
+        let mut slot = self.slot(n).await.unwrap();
+        let refusal = Refusal {
+            child: worker,
+            message: "no more today".to_owned(),
+            until: self.wall() + self.context.times.refusal_wait(times),
+            times,
+        };
+        slot.refusals = vec![refusal];
+        let gone = self.instances().await.into_iter();
+        let mut writes = vec![Write::PutSlot(slot)];
+        writes.extend(gone.map(|a| Write::DeleteAssignment(a.id)));
+        self.write(writes).await;
     }
 
     /// The root has recorded all that was said.

@@ -3,7 +3,7 @@
 use edgeio_domain::{digest, lifecycle::Phase, records::Desired};
 use edgeio_proto::link::v1;
 
-use super::bed::{Bed, order, phase, run, uuid};
+use super::bed::{Bed, order, phase, run, stop, uuid};
 
 #[tokio::test]
 async fn a_state_is_told_once_and_again_when_it_changes() {
@@ -67,5 +67,59 @@ async fn digests_leave_out_what_is_held_and_what_is_stopped() {
     assert_eq!(
         report.states_digest,
         digest::states([(id(1), Phase::Running, 0), (id(2), Phase::Running, 0)])
+    );
+}
+
+#[tokio::test]
+async fn what_was_handed_back_runs_after_all_when_there_is_room_and_the_root_is_silent() {
+    let mut bed = Bed::new().await;
+    bed.worker(50, 0, 4).await;
+    bed.snapshot(vec![run(1)]).await;
+    bed.plan().await;
+    bed.wait(5_000);
+    bed.plan().await;
+    assert!(bed.state(1).await.rejection.is_some());
+    bed.worker(51, 4, 4).await;
+    bed.plan().await;
+    bed.all_are(Phase::Running).await;
+    let state = bed.state(1).await;
+    assert_eq!((phase(&state), state.rejection), (Phase::Running, None));
+    // The root's answer to the refusal comes late: it is an order as any other.
+    bed.snapshot(vec![stop(1)]).await;
+    bed.plan().await;
+    bed.workers_stop().await;
+    assert_eq!(phase(&bed.state(1).await), Phase::Stopped);
+}
+
+#[tokio::test]
+async fn what_every_worker_refuses_is_handed_back_after_a_while() {
+    let mut bed = Bed::new().await;
+    let worker = bed.worker(50, 4, 4).await;
+    bed.snapshot(vec![run(1)]).await;
+    let mut asked = 0;
+    let mut seconds = 0;
+    let returned = loop {
+        bed.plan().await;
+        if !bed.instances().await.is_empty() {
+            asked += 1;
+            bed.refused(worker, 1, asked).await;
+            bed.plan().await;
+        }
+        if let Some(rejection) = bed.state_or_none(1).await.and_then(|s| s.rejection) {
+            break rejection;
+        }
+        seconds += 1;
+        assert!(seconds < 60, "asked {asked} times");
+        bed.wait(1_000);
+    };
+    assert!(
+        returned.message.contains("no more today"),
+        "{}",
+        returned.message
+    );
+    assert_eq!(
+        (asked, seconds),
+        (2, 5),
+        "asked at once and after 2 s, handed back after 5 s"
     );
 }

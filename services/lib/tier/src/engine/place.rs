@@ -37,7 +37,7 @@ pub(crate) fn place(
             .refusals
             .iter()
             .find(|r| r.child == child && now < r.until)?;
-        Some(format!("refused it: {}", refusal.message))
+        Some(refusal.message.clone())
     };
     let beside = |child: ChildId| siblings.get(&child).copied().unwrap_or(0);
     pool.place(demand, &beside, &refused)

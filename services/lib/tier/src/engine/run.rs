@@ -143,13 +143,6 @@ impl Act<'_> {
 
     fn place(&mut self, slot: Slot) {
         let mut slot = self.slots.remove(&slot.id).unwrap_or(slot);
-        if slot
-            .upstream
-            .as_ref()
-            .is_some_and(|up| up.returned.is_some())
-        {
-            return;
-        }
         let key = (slot.app_uid, slot.service.as_str().to_owned());
         let gathered = self.gathered;
         let siblings = self
@@ -168,7 +161,10 @@ impl Act<'_> {
                 });
                 let known =
                     self.gathered.slots.contains_key(&slot.id) && !self.found.contains(&slot.id);
-                if !slot.pending.is_empty() || !known {
+                // A slot that was handed back runs here after all when there is room, for as long as the parent has not
+                // taken it away: the parent may be out of reach.
+                let returned = slot.upstream.as_mut().and_then(|up| up.returned.take());
+                if !slot.pending.is_empty() || !known || returned.is_some() {
                     slot.pending.clear();
                     self.slots.insert(slot.id, slot);
                 }
@@ -188,7 +184,8 @@ impl Act<'_> {
             if self.now < give_up {
                 self.wake(give_up);
             } else if let Some(upstream) = &mut slot.upstream {
-                upstream.returned = Some(summary(&reasons));
+                // Said once: what keeps it waiting is told with the candidates.
+                upstream.returned.get_or_insert_with(|| summary(&reasons));
             }
         }
         let before = self.gathered.slots.get(&slot.id);
@@ -198,14 +195,21 @@ impl Act<'_> {
         }
     }
 
-    /// Since when a slot is without a place: it is looked at anew when its last refusal was noted.
+    /// Since when a slot is without a place: since the last of the children that are left alone refused it for the first
+    /// time, or since one that was left alone could be asked again.
     fn waiting_since(&self, slot: &Slot) -> Time {
+        let times = self.context.times;
         slot.refusals
             .iter()
-            .map(|r| r.until)
+            .map(|r| {
+                if self.now < r.until {
+                    r.until - times.refusal_waits(r.times)
+                } else {
+                    r.until
+                }
+            })
             .max()
             .unwrap_or(slot.created_at)
-            .min(self.now)
     }
 
     fn order(&mut self, id: AssignmentId, desired: Desired, restart_count: u32, why: tier::Why) {

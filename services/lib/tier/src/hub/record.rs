@@ -22,10 +22,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::{Outbox, State, full, point_of, refuse, send, session::Session, work::Work};
-use crate::context::Context;
-
-/// Longest time that a child which keeps refusing a slot is left alone.
-const LONGEST_REFUSAL: Duration = Duration::from_secs(60);
+use crate::context::{Context, LONGEST_REFUSAL};
 
 /// Records reports, in order, and answers them.
 pub(super) async fn record(
@@ -260,22 +257,23 @@ fn refused(
         ),
     }));
     work.change_slot(assignment.slot, |slot| {
-        let before = slot
-            .refusals
-            .iter()
-            .find(|r| r.child == child)
-            .map_or(0, |r| r.times);
-        let wait = context
-            .times
-            .refusal
-            .saturating_mul(1 << before.min(10))
-            .min(LONGEST_REFUSAL);
+        let before = slot.refusals.iter().find(|r| r.child == child);
+        // What it said long ago says nothing about now.
+        let before = before.filter(|r| now.since(r.until) < LONGEST_REFUSAL);
+        let times = before.map_or(0, |r| r.times) + 1;
+        // A buried id is a fault of the id: the child takes the slot under another one, unless it refuses that one too.
+        let buried = times == 1 && rejection.reason() == v1::RejectionReason::Tombstoned;
+        let wait = if buried {
+            Duration::ZERO
+        } else {
+            context.times.refusal_wait(times)
+        };
         slot.refusals.retain(|r| r.child != child);
         slot.refusals.push(Refusal {
             child,
             message,
             until: now + wait,
-            times: before + 1,
+            times,
         });
     });
     if rejection.reason() == v1::RejectionReason::Tombstoned {

@@ -197,6 +197,10 @@ impl Bed {
         MemoryStore::from_snapshot(self.store.snapshot(), self.clock.clone())
     }
 
+    pub(crate) fn now(&self) -> Time {
+        self.clock.wall()
+    }
+
     pub(crate) fn wait(&self, millis: i64) {
         self.clock.0.fetch_add(millis, Ordering::Relaxed);
     }

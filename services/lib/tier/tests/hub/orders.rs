@@ -2,6 +2,7 @@
 
 use edgeio_domain::{lifecycle::Phase, records::Desired};
 use edgeio_proto::link::v1::{self, RejectionReason};
+use edgeio_store::Write;
 
 use crate::bed::{Bed, acks, asg, beat, entry, full, part, refusing, sent};
 
@@ -129,6 +130,42 @@ async fn an_id_that_the_child_has_buried_is_given_up_at_once() {
         Desired::Run,
         "it is placed anew"
     );
+}
+
+/// Orders it again and again, refuses it each time after a pause, and returns what is noted of the child: how often in a row
+/// it refused, and for how many seconds it is left alone.
+async fn refused(reason: RejectionReason, pauses: &[i64]) -> Vec<(u32, u64)> {
+    let bed = Bed::new();
+    let child = bed.child(1).await;
+    bed.order(child, 10, 1, Desired::Run).await;
+    let order = bed.row(10).await.unwrap();
+    let session = bed.attached(child, 1, Vec::new()).await;
+    let mut noted = Vec::new();
+    for (seq, pause) in (2..).zip(pauses) {
+        bed.wait(*pause);
+        bed.write([Write::PutAssignment {
+            assignment: order.clone(),
+            ordered: true,
+        }])
+        .await;
+        let refusal = refusing(entry(asg(10), 1, Desired::Run, Phase::Pending), reason);
+        bed.tell(session, part(seq, vec![refusal])).await;
+        let said = bed.slot(10).await.unwrap().refusals.remove(0);
+        noted.push((said.times, said.until.since(bed.now()).as_secs()));
+    }
+    noted
+}
+
+#[tokio::test]
+async fn a_child_that_refuses_again_is_left_alone_for_longer_until_it_is_long_ago() {
+    let noted = refused(RejectionReason::Unwilling, &[0, 2_000, 4_000, 100_000]).await;
+    assert_eq!(noted, [(1, 2), (2, 4), (3, 8), (1, 2)]);
+}
+
+#[tokio::test]
+async fn a_child_that_has_buried_an_id_takes_another_one_at_once_but_not_for_ever() {
+    let noted = refused(RejectionReason::Tombstoned, &[0, 0, 4_000]).await;
+    assert_eq!(noted, [(1, 0), (2, 4), (3, 8)]);
 }
 
 #[tokio::test]
