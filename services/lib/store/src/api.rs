@@ -291,6 +291,16 @@ pub enum Write {
     DeleteChild(ChildId),
     /// Remembers that an id was stopped for good.
     PutTombstone(Uuid, Time),
+    /// Remembers that an id was stopped for good though its child, which is not heard, may still run it. It is kept,
+    /// however old, until that child was heard and told or is forgotten.
+    Bury {
+        /// The id.
+        id: Uuid,
+        /// When.
+        at: Time,
+        /// Who may still run it.
+        child: ChildId,
+    },
     /// Creates or replaces a lease. Taking one is reading it and putting it with a higher epoch in one write transaction.
     PutLease(Lease),
     /// Removes a lease.
@@ -301,7 +311,7 @@ pub enum Write {
     PutEvent(Event),
     /// Keeps an answer.
     PutRequest(RequestRecord),
-    /// Removes events, answers, tombstones and the log of changes older than this, and specs that nothing uses. It works
+    /// Removes events, answers, tombstones (see [`Write::Bury`]) and the log of changes older than this, and specs that nothing uses. It works
     /// after all other writes of its commit, wherever it is staged.
     Compact(Time),
 }

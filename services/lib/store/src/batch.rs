@@ -29,6 +29,15 @@ pub(crate) enum Order {
     Given,
 }
 
+/// An id that was stopped for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tombstone {
+    /// When.
+    pub(crate) at: Time,
+    /// The child that may still run it.
+    pub(crate) child: Option<ChildId>,
+}
+
 /// The end that a commit puts to each record it touches; `None` removes it.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Batch {
@@ -37,7 +46,7 @@ pub(crate) struct Batch {
     pub(crate) slots: BTreeMap<SlotId, Option<Slot>>,
     pub(crate) assignments: BTreeMap<AssignmentId, Option<(Assignment, Order)>>,
     pub(crate) children: BTreeMap<ChildId, Option<Child>>,
-    pub(crate) tombstones: BTreeMap<Uuid, Time>,
+    pub(crate) tombstones: BTreeMap<Uuid, Tombstone>,
     pub(crate) meta: Option<Meta>,
     pub(crate) events: Vec<Event>,
     pub(crate) requests: BTreeMap<String, RequestRecord>,
@@ -111,7 +120,11 @@ impl Batch {
                 self.children.insert(id, None);
             }
             Write::PutTombstone(id, at) => {
-                self.tombstones.insert(id, at);
+                self.tombstones.insert(id, Tombstone { at, child: None });
+            }
+            Write::Bury { id, at, child } => {
+                let child = Some(child);
+                self.tombstones.insert(id, Tombstone { at, child });
             }
             Write::PutLease(lease) => {
                 self.leases.insert(lease.name.clone(), Some(lease));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edgeio_domain::{
-    child::Child,
+    child::{Child, ChildState},
     ids::{AppUid, AssignmentId, ChildId, Lineage, SlotId, SpecHash},
     name::Name,
     records::{AppKey, Application, Assignment, Event, Slot},
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     api::{Change, Lease, Meta, RequestRecord, Revision, StoreError},
-    batch::{Batch, Gone, Order},
+    batch::{Batch, Gone, Order, Tombstone},
 };
 
 /// All tables.
@@ -25,7 +25,7 @@ pub(super) struct State {
     pub(super) slots: BTreeMap<SlotId, Slot>,
     pub(super) assignments: BTreeMap<AssignmentId, Assignment>,
     pub(super) children: BTreeMap<ChildId, Child>,
-    pub(super) tombstones: BTreeMap<Uuid, Time>,
+    pub(super) tombstones: BTreeMap<Uuid, Tombstone>,
     pub(super) requests: BTreeMap<String, RequestRecord>,
     pub(super) leases: BTreeMap<String, Lease>,
     /// Oldest first.
@@ -150,7 +150,13 @@ impl State {
     fn compact(&mut self, before: Time) {
         self.events.retain(|event| event.at >= before);
         self.requests.retain(|_, request| request.at >= before);
-        self.tombstones.retain(|_, at| *at >= before);
+        let untold = |child: &ChildId| {
+            let child = self.children.get(child);
+            child.is_some_and(|child| child.state != ChildState::Ready)
+        };
+        self.tombstones.retain(|_, tombstone| {
+            tombstone.at >= before || tombstone.child.as_ref().is_some_and(untold)
+        });
         let services = self.applications.values().flat_map(|app| &app.services);
         let used: std::collections::BTreeSet<SpecHash> = services
             .map(|service| service.spec_hash)

@@ -1,12 +1,13 @@
 //! Writes a batch: a few statements of many rows for each table, the counter of revisions last.
 
 use edgeio_domain::{
+    child::ChildState,
     ids::{AppUid, ChildId, SlotId},
     records::AppKey,
     time::Time,
 };
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IdenStatic,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, IdenStatic,
     IntoActiveModel, Iterable, ModelTrait, PrimaryKeyToColumn, QueryFilter, QueryOrder,
     QuerySelect,
     sea_query::{Expr, ExprTrait, OnConflict, Query},
@@ -21,6 +22,7 @@ use super::{
     error::failed,
     read,
     row::{Table, pieces},
+    word::Word,
 };
 use crate::{
     api::{Revision, StoreError},
@@ -326,7 +328,11 @@ async fn put(
         .map_err(failed("write children"))?;
 
     let tombstones = batch.tombstones.iter();
-    let tombstones = tombstones.map(|(id, at)| tombstone::Model { id: *id, at: at.0 });
+    let tombstones = tombstones.map(|(id, of)| tombstone::Model {
+        id: *id,
+        at: of.at.0,
+        child: of.child.map(|child| child.0),
+    });
     upsert(db, tombstones.collect(), &[])
         .await
         .map_err(failed("write tombstones"))?;
@@ -400,8 +406,19 @@ async fn compact(db: &impl ConnectionTrait, before: Time) -> Result<Option<Revis
     old.exec(db).await?;
     let old = request::Entity::delete_many().filter(request::Column::At.lt(before.0));
     old.exec(db).await?;
-    let old = tombstone::Entity::delete_many().filter(tombstone::Column::At.lt(before.0));
-    old.exec(db).await?;
+    let mut untold = Query::select();
+    untold
+        .column(child::Column::Id)
+        .from(child::Entity)
+        .and_where(child::Column::State.ne(ChildState::Ready.word()));
+    let told = Condition::any()
+        .add(tombstone::Column::Child.is_null())
+        .add(tombstone::Column::Child.not_in_subquery(untold));
+    tombstone::Entity::delete_many()
+        .filter(tombstone::Column::At.lt(before.0))
+        .filter(told)
+        .exec(db)
+        .await?;
 
     let mut services = Query::select();
     services

@@ -1,6 +1,6 @@
 //! What Compact removes and what it leaves.
 
-use edgeio_domain::{records::Service, time::Time};
+use edgeio_domain::{child::ChildState, records::Service, time::Time};
 use edgeio_store::{StoreError, Write};
 use uuid::Uuid;
 
@@ -41,6 +41,36 @@ pub(crate) async fn old_events_answers_tombstones_and_changes_go(bed: Bed) {
         matches!(refused, Err(StoreError::Compacted { .. })),
         "{refused:?}"
     );
+}
+
+pub(crate) async fn tombstones_wait_for_a_child_that_is_not_heard(bed: Bed) {
+    let id = |n: u128| Uuid::from_u128(n);
+    let mut child = make::child(1, 1);
+    child.state = ChildState::Disconnected;
+    bed.put([
+        Write::PutChild(child.clone()),
+        Write::Bury {
+            id: id(1),
+            at: Time(1),
+            child: child.id,
+        },
+        Write::Bury {
+            id: id(2),
+            at: Time(1),
+            child: make::child_id(2),
+        },
+        Write::PutTombstone(id(3), Time(1)),
+    ])
+    .await;
+    let all = [id(1), id(2), id(3)];
+    bed.put([Write::Compact(Time(10))]).await;
+    let left = bed.read().await.tombstones(&all).await.unwrap();
+    assert_eq!(left, [id(1)], "its child may come back and still run it");
+    child.state = ChildState::Ready;
+    bed.put([Write::PutChild(child), Write::Compact(Time(10))])
+        .await;
+    let left = bed.read().await.tombstones(&all).await.unwrap();
+    assert_eq!(left, [Uuid::nil(); 0]);
 }
 
 pub(crate) async fn specs_go_when_nothing_uses_them(bed: Bed) {

@@ -81,6 +81,7 @@ suite! {
     ],
     compaction: [
         old_events_answers_tombstones_and_changes_go,
+        tombstones_wait_for_a_child_that_is_not_heard,
         specs_go_when_nothing_uses_them,
         older_revisions_are_refused_after_compaction,
         a_clock_that_jumps_leaves_no_hole,

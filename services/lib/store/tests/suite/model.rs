@@ -34,6 +34,11 @@ fn write(seed: u64) -> Write {
         9 => Write::DeleteAssignment(make::assignment_id(n)),
         10 => Write::PutChild(make::child(n, inner)),
         11 => Write::DeleteChild(make::child_id(n)),
+        12 if inner.is_multiple_of(2) => Write::Bury {
+            id: Uuid::from_u128(u128::from(n)),
+            at: Time(at),
+            child: make::child_id(inner % KEYS),
+        },
         12 => Write::PutTombstone(Uuid::from_u128(u128::from(n)), Time(at)),
         13 => Write::PutMeta(make::meta(inner)),
         14 => Write::PutEvent(make::event(at, inner)),

@@ -129,7 +129,11 @@ impl Apps {
 /// Gives an assignment up: it is gone here, and its id is never run again.
 fn abandon(tx: &mut dyn WriteTx, assignment: &Assignment, picture: &Picture<'_>, now: Time) {
     tx.stage(Write::DeleteAssignment(assignment.id));
-    tx.stage(Write::PutTombstone(assignment.id.0, now));
+    tx.stage(Write::Bury {
+        id: assignment.id.0,
+        at: now,
+        child: assignment.child,
+    });
     tx.stage(Write::PutEvent(Event {
         at: now,
         namespace: assignment.app.namespace.to_string(),
