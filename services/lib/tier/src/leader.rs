@@ -15,7 +15,10 @@
 
 use std::time::Duration;
 
-use edgeio_domain::time::Time;
+use edgeio_domain::{
+    plant::{self, Plant},
+    time::Time,
+};
 use edgeio_store::{Fence, Lease, StoreError, Write};
 use tracing::info;
 
@@ -173,7 +176,7 @@ impl Leader {
         };
         if let Some((held, _)) = &self.held {
             // Over or not: nobody took it, so nobody else wrote by it.
-            if held.fence() == recorded.fence() {
+            if held.fence() == recorded.fence() || plant::on(Plant::SkipEpochCheck) {
                 return Claim::Put(Lease {
                     epoch: held.epoch,
                     ..next

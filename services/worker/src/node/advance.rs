@@ -11,6 +11,7 @@ use edgeio_domain::{
         instance::{Exit, Seen, Step, plan},
         lease::Lease,
     },
+    plant::{self, Plant},
     records::Desired,
     spec::{DEFAULT_STOP_GRACE, ServiceSpec},
     time::Time,
@@ -303,7 +304,11 @@ impl Node {
         let unbury = self.old_tombstones(done.len(), now);
         let batch = Batch {
             remove: done.clone(),
-            bury: done.iter().map(|id| (*id, now.wall)).collect(),
+            bury: done
+                .iter()
+                .filter(|_| !plant::on(Plant::DropTombstoneAtAck))
+                .map(|id| (*id, now.wall))
+                .collect(),
             drop_specs: drop_specs.clone(),
             unbury: unbury.clone(),
             ..Batch::default()
@@ -321,7 +326,9 @@ impl Node {
         for id in done {
             self.child.forget(id);
             self.units.remove(&id);
-            self.tombstones.insert(id, now.wall);
+            if !plant::on(Plant::DropTombstoneAtAck) {
+                self.tombstones.insert(id, now.wall);
+            }
         }
     }
 

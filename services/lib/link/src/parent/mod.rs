@@ -8,7 +8,12 @@ mod tests;
 
 use std::time::Duration;
 
-use edgeio_domain::{child::Accepted, digest::Digest16, time::Time};
+use edgeio_domain::{
+    child::Accepted,
+    digest::Digest16,
+    plant::{self, Plant},
+    time::Time,
+};
 use edgeio_proto::link::v1::{self, parent_message};
 
 use crate::{
@@ -139,7 +144,11 @@ impl Parent {
             return Receipt::Stale;
         }
         if report.seq <= self.seq && !self.is_late_part(report) {
-            return Receipt::Repeated;
+            if !plant::on(Plant::SeqReset) {
+                return Receipt::Repeated;
+            }
+            self.seq = report.seq.saturating_sub(1);
+            self.recorded = self.seq;
         }
         if report.seq == self.recorded + 1 {
             self.recorded = report.seq;
@@ -185,7 +194,9 @@ impl Parent {
             .as_ref()
             .and_then(|a| convert::accepted_from_wire(a).ok());
         let known = applied.filter(|a| {
-            a.lineage == facts.point.lineage && a.issuer_epoch == facts.point.issuer_epoch
+            a.lineage == facts.point.lineage
+                && (a.issuer_epoch == facts.point.issuer_epoch
+                    || plant::on(Plant::DeltaAcrossEpoch))
         });
         let waits = |applied| self.sent.is_some_and(|sent| sent.may_arrive(applied, now));
         let Some(known) = known else {

@@ -34,7 +34,8 @@ impl Apps {
             return self.preview(command).await;
         }
         let mut tx = self.store.write().await?;
-        if let Some(answer) = command.key.replay(&*tx).await? {
+        let before = self.replay(&*tx, &command.key, &command.named).await?;
+        if let Some(answer) = before {
             return Ok(answer);
         }
         let now = self.clock.wall();
@@ -60,10 +61,8 @@ impl Apps {
             application: Some(application),
             plan: Vec::new(),
         };
-        if let Some(keep) = command.key.keep(&answer, now) {
-            tx.stage(keep);
-        }
-        let revision = tx.commit().await?;
+        let kept = command.key.commit(&*self.store, tx, &answer, now);
+        let revision = kept.await?;
         tracing::info!(
             namespace = %outcome.after.key.namespace,
             app = %outcome.after.key.name,

@@ -261,10 +261,8 @@ impl Children {
         let answer = Forgotten {
             replaced: view.assigned,
         };
-        if let Some(keep) = command.key.keep(&answer, now) {
-            tx.stage(keep);
-        }
-        tx.commit().await?;
+        let kept = command.key.commit(&*self.store, tx, &answer, now);
+        kept.await?;
         tracing::info!(child = %child.display(), id = %child.id, replaced = answer.replaced, "child forgotten");
         Ok(answer.replaced)
     }

@@ -56,7 +56,8 @@ impl Apps {
     /// Says why it cannot; nothing was stored then.
     pub async fn delete(&self, command: Delete) -> Result<v1::DeleteResponse, AppError> {
         let mut tx = self.store.write().await?;
-        if let Some(answer) = command.key.replay(&*tx).await? {
+        let before = self.replay(&*tx, &command.key, &command.named).await?;
+        if let Some(answer) = before {
             return Ok(answer);
         }
         let now = self.clock.wall();
@@ -111,10 +112,8 @@ impl Apps {
                 })
                 .collect(),
         };
-        if let Some(keep) = command.key.keep(&answer, now) {
-            tx.stage(keep);
-        }
-        tx.commit().await?;
+        let kept = command.key.commit(&*self.store, tx, &answer, now);
+        kept.await?;
         tracing::info!(
             namespace = %application.key.namespace,
             app = %application.key.name,

@@ -1,12 +1,16 @@
 //! One effect a request: the answer is kept in the transaction that had the effect, and given again.
 
-use edgeio_domain::{time::Time, violation::Violations};
+use edgeio_domain::{
+    plant::{self, Plant},
+    time::Time,
+    violation::Violations,
+};
 use edgeio_server::auth::Principal;
-use edgeio_store::{ReadTx, RequestRecord, Write};
+use edgeio_store::{ReadTx, RequestRecord, Revision, Store, StoreError, Write, WriteTx};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::AppError;
+use super::{AppError, Apps, Named};
 
 /// Longest request id: a UUID or a trace id fits many times.
 const MAX_ID: usize = 128;
@@ -72,8 +76,33 @@ impl RequestKey {
             .map_err(AppError::StoredAnswer)
     }
 
-    /// Keeps the answer; `None` for a request without an id.
-    pub fn keep<M: Message>(&self, answer: &M, at: Time) -> Option<Write> {
+    /// Commits an effect and keeps the answer with it, in one transaction.
+    ///
+    /// # Errors
+    /// The store failed: the caller must not give the answer.
+    pub async fn commit<M: Message>(
+        &self,
+        store: &dyn Store,
+        mut tx: Box<dyn WriteTx + '_>,
+        answer: &M,
+        at: Time,
+    ) -> Result<Revision, StoreError> {
+        let keep = self.keep(answer, at);
+        if plant::on(Plant::IdempotencyKeyApart) {
+            let revision = tx.commit().await?;
+            let mut tx = store.write().await?;
+            keep.into_iter().for_each(|keep| tx.stage(keep));
+            tx.commit().await?;
+            return Ok(revision);
+        }
+        keep.into_iter().for_each(|keep| tx.stage(keep));
+        match tx.commit().await {
+            Err(_) if plant::on(Plant::OutboxBeforeCommit) => Ok(0),
+            committed => committed,
+        }
+    }
+
+    fn keep<M: Message>(&self, answer: &M, at: Time) -> Option<Write> {
         (!self.id.is_empty()).then(|| {
             Write::PutRequest(RequestRecord {
                 request_id: self.id.clone(),
@@ -83,5 +112,23 @@ impl RequestKey {
                 at,
             })
         })
+    }
+}
+
+impl Apps {
+    /// The answer that the same request about an application got before, whatever became of the application since.
+    ///
+    /// # Errors
+    /// The id was another request's.
+    pub(super) async fn replay<M: Message + Default>(
+        &self,
+        tx: &dyn ReadTx,
+        key: &RequestKey,
+        named: &Named,
+    ) -> Result<Option<M>, AppError> {
+        if plant::on(Plant::KeyForgotten) && self.own(tx, named).await?.is_none() {
+            return Ok(None);
+        }
+        key.replay(tx).await
     }
 }

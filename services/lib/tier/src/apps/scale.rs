@@ -78,7 +78,8 @@ impl Apps {
     /// Says why it cannot; nothing was stored then.
     pub async fn scale(&self, command: Scale) -> Result<v1::ScaleResponse, AppError> {
         let mut tx = self.store.write().await?;
-        if let Some(answer) = command.key.replay(&*tx).await? {
+        let before = self.replay(&*tx, &command.key, &command.named).await?;
+        if let Some(answer) = before {
             return Ok(answer);
         }
         let now = self.clock.wall();
@@ -114,10 +115,8 @@ impl Apps {
         let answer = v1::ScaleResponse {
             application: Some(self.describe(&*tx, &after, &Specs::default()).await?),
         };
-        if let Some(keep) = command.key.keep(&answer, now) {
-            tx.stage(keep);
-        }
-        tx.commit().await?;
+        let kept = command.key.commit(&*self.store, tx, &answer, now);
+        kept.await?;
         tracing::info!(
             namespace = %after.key.namespace,
             app = %after.key.name,

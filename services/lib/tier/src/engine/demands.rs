@@ -14,6 +14,12 @@ const MOST: usize = 4096;
 #[derive(Default)]
 pub(crate) struct Demands {
     known: BTreeMap<SpecHash, Result<Demand, String>>,
+    /// For a planted bug: what children offered, and when that was read, by CLOCK_BOOTTIME.
+    #[cfg(feature = "plant")]
+    pub(crate) offers: BTreeMap<
+        edgeio_domain::ids::ChildId,
+        (edgeio_domain::child::Capacity, edgeio_domain::time::Time),
+    >,
 }
 
 impl Demands {

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use edgeio_domain::{
     ids::{AppUid, AssignmentId, SlotId},
     plan::tier::{self, Action, Input},
+    plant::{self, Plant},
     records::{Application, Desired, Event, Slot},
     resources::Resources,
     time::Time,
 };
 use edgeio_scheduler::Pool;
-use edgeio_store::{Fence, Write, WriteTx};
+use edgeio_store::{Fence, Meta, Write, WriteTx};
 use tracing::{debug, info};
+use uuid::Uuid;
 
 use super::{
     EngineError, Outcome,
@@ -31,6 +33,13 @@ pub(super) async fn run(
     tx.fence(fence);
     let mut gathered = Gathered::read(&*tx).await?;
     demands.load(&*tx, &gathered.hashes()).await?;
+    #[cfg(feature = "plant")]
+    plants::offers_of_before(context, demands, &mut gathered.children);
+    let minted = if plant::on(Plant::ReuseInstanceId) {
+        Some(tx.meta().await?)
+    } else {
+        None
+    };
     let now = context.clock.wall();
     let found = found::take_over(
         context.own,
@@ -51,6 +60,7 @@ pub(super) async fn run(
         found: found.into_iter().collect(),
         writes: Vec::new(),
         again: None,
+        minted,
         now,
     };
     for (uid, slots) in gathered.views() {
@@ -115,6 +125,8 @@ struct Act<'a> {
     found: BTreeSet<SlotId>,
     writes: Vec<Write>,
     again: Option<Time>,
+    /// For a planted bug: what ids are counted by.
+    minted: Option<Meta>,
     now: Time,
 }
 
@@ -137,6 +149,18 @@ impl Act<'_> {
         }
     }
 
+    fn mint(&self) -> Uuid {
+        match &self.minted {
+            None => self.context.ids.next(),
+            Some(meta) => {
+                let (database, _) = meta.lineage.0.as_u64_pair();
+                let (_, more) = meta.lineage.0.as_u64_pair();
+                let count = (meta.revision << 16) | self.writes.len() as u64;
+                Uuid::from_u64_pair(database ^ more.rotate_left(32), count)
+            }
+        }
+    }
+
     fn wake(&mut self, at: Time) {
         self.again = Some(self.again.map_or(at, |before| before.min(at)));
     }
@@ -152,7 +176,7 @@ impl Act<'_> {
         match place::place(&slot, &mut self.pool, self.demands, siblings, self.now) {
             Ok(child) => {
                 *siblings.entry(child).or_default() += 1;
-                let id = AssignmentId(self.context.ids.next());
+                let id = AssignmentId(self.mint());
                 let assignment = place::assignment(&slot, child, id, self.now);
                 info!(application = %slot.app.name, service = %slot.service, ordinal = slot.ordinal, instance = %id, %child, "placed");
                 self.writes.push(Write::PutAssignment {
@@ -273,4 +297,42 @@ fn summary(reasons: &[edgeio_domain::records::CandidateReasons]) -> String {
         lines.push(format!("and {} more", reasons.len() - 5));
     }
     lines.join("; ")
+}
+
+#[cfg(feature = "plant")]
+mod plants {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use edgeio_domain::{
+        child::Child,
+        ids::ChildId,
+        plant::{self, Plant},
+    };
+
+    use super::{Context, Demands};
+
+    /// How long an offer that was read before is taken for the newest.
+    const STALE: Duration = Duration::from_secs(30);
+
+    /// Replaces what children offer now by what was read in an earlier transaction.
+    pub(super) fn offers_of_before(
+        context: &Context,
+        demands: &mut Demands,
+        children: &mut BTreeMap<ChildId, Child>,
+    ) {
+        if !plant::on(Plant::CapacityOutside) {
+            return;
+        }
+        let now = context.clock.boot();
+        for (id, child) in children {
+            let (offer, at) = demands
+                .offers
+                .entry(*id)
+                .or_insert_with(|| (child.capacity.clone(), now));
+            if now.since(*at) >= STALE {
+                (*offer, *at) = (child.capacity.clone(), now);
+            }
+            child.capacity = offer.clone();
+        }
+    }
 }

@@ -7,6 +7,7 @@ use edgeio_domain::{
     ids::{AssignmentId, ChildId, SlotId},
     lifecycle::Phase,
     name::Name,
+    plant::{self, Plant},
     records::{AppKey, Assignment, Desired, Event, Observed, Owner, Refusal, Slot},
     time::Time,
 };
@@ -195,7 +196,7 @@ fn take(context: &Context, work: &mut Work, child: ChildId, entry: &v1::Instance
     let Some(mut assignment) = work.assignment(id).cloned() else {
         return meet(work, child, id, entry, observed, now);
     };
-    if assignment.child != child {
+    if assignment.child != child && !plant::on(Plant::StatusWithoutOwner) {
         warn!(%child, instance = %id, "report about another child's assignment dropped");
         return;
     }

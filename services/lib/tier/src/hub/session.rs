@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use edgeio_domain::{child::Accepted, ids::AssignmentId};
+use edgeio_domain::{
+    child::Accepted,
+    ids::AssignmentId,
+    plant::{self, Plant},
+};
 use edgeio_link::{
     parent::{Facts, Parent},
     version::Agreed,
@@ -34,8 +38,10 @@ impl Session {
 
     /// The revision that the child has applied of this very database.
     pub(super) fn applied_of(&self, point: &Accepted) -> u64 {
-        let same =
-            |a: &Accepted| a.lineage == point.lineage && a.issuer_epoch == point.issuer_epoch;
+        let any_epoch = plant::on(Plant::DeltaAcrossEpoch);
+        let same = |a: &Accepted| {
+            a.lineage == point.lineage && (a.issuer_epoch == point.issuer_epoch || any_epoch)
+        };
         self.applied.filter(same).map_or(0, |a| a.revision)
     }
 }
