@@ -70,7 +70,7 @@ pub(crate) async fn tombstones_wait_for_a_child_that_is_not_heard(bed: Bed) {
     bed.put([Write::PutChild(child), Write::Compact(Time(10))])
         .await;
     let left = bed.read().await.tombstones(&all).await.unwrap();
-    assert_eq!(left, [Uuid::nil(); 0]);
+    assert!(left.is_empty(), "{left:?}");
 }
 
 pub(crate) async fn specs_go_when_nothing_uses_them(bed: Bed) {
