@@ -1,10 +1,11 @@
 //! The bus: how workers and bridges exchange the link's messages through a broker.
 //!
-//! The traits are the seam; [`nats`] implements them. A decorator (one that drops, repeats and reorders, say)
-//! wraps a handle and its events and is again a handle and events. The promise is at most once and nothing more:
+//! The traits are the seam; [`nats`] implements them, and `chaos`, which only tests have, disturbs whatever implements them. The promise is at most once and nothing more:
 //! messages may be lost at any time, nothing is sent again after a reconnect, and the link above makes up for
 //! it. What is known of a loss is told as an event. Deliberately absent: queues, retries, acknowledgements.
 
+#[cfg(feature = "chaos")]
+pub mod chaos;
 mod codec;
 pub mod nats;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use edgeio_proto::link::v1::ChildMessage;
+use edgeio_proto::link::v1::{ChildMessage, ParentMessage};
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -74,6 +75,22 @@ pub trait WorkerBus: Send + Sync {
     /// # Errors
     /// [`PublishError::Disconnected`] and [`PublishError::Stalled`].
     async fn flush(&self) -> Result<(), PublishError>;
+}
+
+/// How a worker gets its side.
+#[async_trait]
+pub trait Dial: Send + Sync {
+    /// Starts to connect to the broker at `address` as `worker` of `cluster`. Returns at once: the events tell when the broker
+    /// is reached.
+    ///
+    /// # Errors
+    /// [`ConnectError`], for an address that has no meaning. A broker that does not answer is none.
+    async fn dial(
+        &self,
+        address: &str,
+        cluster: Uuid,
+        worker: Uuid,
+    ) -> Result<(Box<dyn WorkerBus>, BusEvents<ParentMessage>), ConnectError>;
 }
 
 /// The bridge's side.

@@ -94,6 +94,19 @@ impl Relay {
     /// # Errors
     /// [`RunError`], at the start only.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let bus = NatsBridgeBus::connect(&self.config.nats, self.id).await?;
+        self.run_on(&bus, stop).await
+    }
+
+    /// As [`run`], on a bus that is there already.
+    ///
+    /// # Errors
+    /// [`RunError`], at the start only.
+    pub async fn run_on(
+        self,
+        bus: &dyn BridgeBus,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), RunError> {
         let target = self
             .config
             .cluster
@@ -102,9 +115,8 @@ impl Relay {
                 address: self.config.cluster.clone(),
                 source,
             })?;
-        let bus = NatsBridgeBus::connect(&self.config.nats, self.id).await?;
         let stopping = CancellationToken::new();
-        let relay = self.attach_for_ever(target, &bus, &stopping);
+        let relay = self.attach_for_ever(target, bus, &stopping);
         tokio::pin!(relay);
         tokio::select! {
             () = &mut relay => {}

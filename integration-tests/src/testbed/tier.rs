@@ -29,7 +29,11 @@ pub struct Tier {
 }
 
 impl Tier {
-    pub(super) fn on(address: SocketAddr) -> Result<Self> {
+    /// Clients of the tier that listens there.
+    ///
+    /// # Errors
+    /// None of the address.
+    pub fn on(address: SocketAddr) -> Result<Self> {
         let address = address.to_string();
         let target = address.parse().context("the tier's address")?;
         let channel = connect(&target, &Options::default()).context("prepare a channel")?;

@@ -1,4 +1,4 @@
-//! What a release binary must not hold: the fake runtime, planted bugs, or anything else that only tests enable.
+//! What a release binary must not hold: the fake runtime, the disturbed bus, planted bugs, or anything else that only tests enable.
 //!
 //! Two looks. By features: each binary's own build enables none of our crates' features but those listed. By bytes: whatever
 //! release binaries `make build` has left hold no marker of such code.
@@ -99,6 +99,13 @@ fn no_program_is_built_with_a_feature_of_tests() -> Result<()> {
 fn a_build_with_the_fake_runtime_is_told_apart() -> Result<()> {
     let found = for_tests_only(features("edgeio-worker", &["--features", "fake"])?);
     assert_eq!(found, ["edgeio-worker: fake"]);
+    Ok(())
+}
+
+#[test]
+fn a_build_with_a_disturbed_bus_is_told_apart() -> Result<()> {
+    let found = for_tests_only(features("edgeio-bridge", &["--features", "chaos"])?);
+    assert_eq!(found, ["edgeio-bridge: chaos"]);
     Ok(())
 }
 

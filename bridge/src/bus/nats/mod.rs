@@ -12,4 +12,4 @@ mod worker;
 
 pub use bridge::NatsBridgeBus;
 pub use options::check_address;
-pub use worker::NatsWorkerBus;
+pub use worker::{NatsDial, NatsWorkerBus};

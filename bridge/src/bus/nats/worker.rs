@@ -6,11 +6,28 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::super::codec::{channel_of, decode_down, encode};
-use super::super::{BusEvents, ConnectError, PublishError, WorkerBus};
+use super::super::{BusEvents, ConnectError, Dial, PublishError, WorkerBus};
 use super::connection::Connection;
 use super::events::events;
 use super::options::Role;
 use crate::subject::Subject;
+
+/// Connects with [`NatsWorkerBus::connect`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NatsDial;
+
+#[async_trait]
+impl Dial for NatsDial {
+    async fn dial(
+        &self,
+        address: &str,
+        cluster: Uuid,
+        worker: Uuid,
+    ) -> Result<(Box<dyn WorkerBus>, BusEvents<ParentMessage>), ConnectError> {
+        let (bus, events) = NatsWorkerBus::connect(address, cluster, worker).await?;
+        Ok((Box::new(bus), events))
+    }
+}
 
 /// One worker's connection to the broker. It closes when it and its events are dropped.
 pub struct NatsWorkerBus {

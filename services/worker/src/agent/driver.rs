@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use edgeio_bridge::bus::BusEvents;
+use edgeio_bridge::bus::{BusEvents, Dial};
 use edgeio_client::{Backoff, BackoffPolicy};
 use edgeio_domain::ids::{AssignmentId, AttachId};
 use edgeio_proto::link::v1::{ChildMessage, ParentMessage, Telemetry, child_message};
@@ -82,6 +82,7 @@ pub(super) struct Driver {
     pub(super) node: Node,
     pub(super) membership: Membership,
     pub(super) registration: Registration,
+    pub(super) dialer: Arc<dyn Dial>,
     engines: Engines,
     alarm: Alarm,
     limits: Limits,
@@ -113,6 +114,7 @@ impl Driver {
         node: Node,
         membership: Membership,
         registration: Registration,
+        dialer: Arc<dyn Dial>,
         fresh: bool,
         alarm: Alarm,
     ) -> Self {
@@ -124,6 +126,7 @@ impl Driver {
             limits: Limits::new(registration.inventory.cores),
             membership,
             registration,
+            dialer,
             engines,
             alarm,
             tasks: JoinSet::new(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgeio_bridge::bus::{BusEvent, WorkerBus, nats::NatsWorkerBus};
+use edgeio_bridge::bus::{BusEvent, WorkerBus};
 use edgeio_proto::link::v1::{ChildMessage, ParentMessage};
 use edgeio_server::status::chain;
 use futures::StreamExt as _;
@@ -33,7 +33,7 @@ impl Driver {
             ..
         } = self.membership;
         let address = self.membership.broker();
-        match NatsWorkerBus::connect(&address, cluster_id, worker_id).await {
+        match self.dialer.dial(&address, cluster_id, worker_id).await {
             Ok((bus, events)) => {
                 let (outbox, messages) = mpsc::channel(OUTBOX);
                 self.events = events;
@@ -113,7 +113,7 @@ impl Driver {
 }
 
 /// Publishes what comes, for as long as there is somebody who says something.
-async fn publish(bus: NatsWorkerBus, mut messages: mpsc::Receiver<ChildMessage>) {
+async fn publish(bus: Box<dyn WorkerBus>, mut messages: mpsc::Receiver<ChildMessage>) {
     while let Some(message) = messages.recv().await {
         if let Err(error) = bus.publish(&message).await {
             debug!(error = %chain(&error), "a message to the cluster is dropped");

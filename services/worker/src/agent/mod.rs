@@ -18,6 +18,7 @@ mod work;
 
 use std::{future::Future, io, path::PathBuf, sync::Arc};
 
+use edgeio_bridge::bus::{Dial, nats::NatsDial};
 use edgeio_domain::ids::ChildId;
 use edgeio_link::child;
 use tracing::info;
@@ -47,6 +48,8 @@ pub struct RunOptions {
     pub shim: Option<PathBuf>,
     /// Runtimes beside the configured ones.
     pub runtimes: Vec<Arc<dyn Runtime>>,
+    /// How the broker is reached, if not over NATS alone.
+    pub dial: Option<Arc<dyn Dial>>,
 }
 
 /// Why a worker could not start or go on.
@@ -115,6 +118,7 @@ pub async fn run_with(
         path: data_dir.clone(),
         source,
     })?;
+    let dial = options.dial.clone().unwrap_or_else(|| Arc::new(NatsDial));
     let mut stop = std::pin::pin!(stop);
     let home = Home(data_dir.clone());
     home.public_key()?;
@@ -162,7 +166,14 @@ pub async fn run_with(
         node.restrict(config.willing());
         announce(&membership, &node);
         let alarm = Alarm::new().map_err(RunError::Alarm)?;
-        let driver = Driver::new(node, membership, registration.clone(), fresh, alarm);
+        let driver = Driver::new(
+            node,
+            membership,
+            registration.clone(),
+            dial.clone(),
+            fresh,
+            alarm,
+        );
         match driver.run(&mut stop).await? {
             Next::Stop { worker, graces } => {
                 if options.stop_jobs_on_exit {
