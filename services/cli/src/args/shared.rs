@@ -43,7 +43,8 @@ pub enum Format {
 /// Whether to wait, and how long.
 #[derive(Debug, Args)]
 pub struct WaitArgs {
-    /// Follow it until it is done; exit with 1 if it fails or takes longer than the timeout
+    /// Follow it until it is done; exit with 1 if it fails or takes longer than the timeout. A replica counts once it was seen
+    /// running or completed: a job that is meant to end (`restart: never` or `on-failure`) may still run then
     #[arg(long)]
     pub wait: bool,
     /// How long to wait, such as 90s or 10m

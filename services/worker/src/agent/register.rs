@@ -9,6 +9,7 @@ use edgeio_proto::cluster::v1::{
 };
 use edgeio_server::status::chain;
 use tokio::time::{Instant, sleep, timeout};
+use tonic::Code;
 use tracing::{info, warn};
 
 use super::{
@@ -21,6 +22,10 @@ use crate::{Config, LeaveConfig, config::Given, inventory::Inventory};
 const ATTEMPT: Duration = Duration::from_secs(20);
 /// How often a leaving worker asks whether its jobs are stopped.
 const LEAVE_AGAIN: Duration = Duration::from_secs(1);
+/// How long a cluster may be out of reach before a person is told. At the edge lines come and go, and machines start together.
+const AWAY: Duration = Duration::from_secs(60);
+/// How often a person is told again: who did not act on the first word knows of it or does not look.
+const AWAY_AGAIN: Duration = Duration::from_secs(3600);
 
 /// All that a registration says.
 #[derive(Clone)]
@@ -46,10 +51,42 @@ enum AttemptError {
     Identity(#[from] IdentityError),
 }
 
+impl AttemptError {
+    /// Whether the cluster was not reached, which passes by itself; else it answered, and somebody must do something.
+    fn is_absence(&self) -> bool {
+        match self {
+            Self::Late => true,
+            Self::Refused(status) => {
+                matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+            }
+            Self::Target(_) | Self::Channel(_) | Self::Identity(_) => false,
+        }
+    }
+}
+
+/// When a person is to be told that the cluster is out of reach.
+#[derive(Debug, Default)]
+struct Absence {
+    told: Option<Duration>,
+}
+
+impl Absence {
+    /// Whether to say it now, after it was tried for that long.
+    fn tell(&mut self, tried_for: Duration) -> bool {
+        let due = self.told.map_or(AWAY, |told| told + AWAY_AGAIN);
+        if tried_for < due {
+            return false;
+        }
+        self.told = Some(tried_for);
+        true
+    }
+}
+
 impl Registration {
     /// Registers, however long it takes until the cluster answers. The answer is kept before it is returned.
     pub(super) async fn until_done(self) -> Membership {
         let mut backoff = Backoff::default();
+        let (begin, mut absence) = (Instant::now(), Absence::default());
         loop {
             let error = match timeout(ATTEMPT, self.attempt()).await {
                 Ok(Ok(membership)) => return membership,
@@ -57,7 +94,18 @@ impl Registration {
                 Err(_elapsed) => AttemptError::Late,
             };
             let pause = backoff.pause(Duration::ZERO);
-            warn!(cluster = self.config.cluster, error = %chain(&error), pause_ms = pause.as_millis(), "registration failed");
+            let (cluster, pause_ms) = (&self.config.cluster, pause.as_millis());
+            if !error.is_absence() {
+                warn!(cluster, error = %chain(&error), pause_ms, "registration failed");
+            } else if absence.tell(begin.elapsed()) {
+                warn!(
+                    cluster, error = %chain(&error), tried_for = ?begin.elapsed(),
+                    "the cluster is out of reach: what runs here goes on, and nothing new comes; check that it runs, and that its \
+                     gRPC port can be reached from here under this address (`cluster`)"
+                );
+            } else {
+                info!(cluster, error = %chain(&error), pause_ms, "the cluster is not reached, trying again");
+            }
             sleep(pause).await;
         }
     }
@@ -184,5 +232,27 @@ pub async fn leave(config: LeaveConfig) -> Result<(), LeaveError> {
             return Err(LeaveError::Remaining { remaining });
         }
         sleep(LEAVE_AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absence_is_told_after_a_minute_and_then_once_an_hour() {
+        let mut absence = Absence::default();
+        let told: Vec<u64> = (0..8000)
+            .step_by(20)
+            .filter(|second| absence.tell(Duration::from_secs(*second)))
+            .collect();
+        assert_eq!(told, [60, 3660, 7260]);
+    }
+
+    #[test]
+    fn an_answer_is_no_absence() {
+        let refused = |code| AttemptError::Refused(tonic::Status::new(code, "")).is_absence();
+        assert!(AttemptError::Late.is_absence() && refused(Code::Unavailable));
+        assert!(!refused(Code::PermissionDenied) && !refused(Code::InvalidArgument));
     }
 }

@@ -106,6 +106,8 @@ impl Node {
             status.rejection = None;
             status.orphan = false;
             status.touched |= self.leftovers.contains_key(&id);
+            // A cluster that was put back to an older copy counts from there: the next restart that a user asks for is one.
+            status.restarted = status.restarted.min(order.restart_count);
             info!(
                 application = order.application, service = order.service, ordinal = order.ordinal, instance = %id,
                 generation = order.generation, desired = ?order.desired, "order accepted"

@@ -10,11 +10,13 @@ use std::{
 
 use edgeio_worker::{
     runtime::{
-        Feature, InstanceId, JobSpec, NoProgress, Runtime, RuntimeError, State,
+        EventKind, Feature, InstanceId, JobSpec, NoProgress, Runtime, RuntimeError, RuntimeEvent,
+        State,
         process::{ProcessConfig, ProcessRuntime, WithoutLimits},
     },
     shim::files::{self, Dir, Durable, Run},
 };
+use futures::StreamExt as _;
 use rustix::process::{Pid, Signal, getpgid, getsid, kill_process};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -207,6 +209,35 @@ async fn a_killed_shim_takes_its_job_along_and_the_loss_is_told() {
     printed(&*driver, id, "ready").await;
     assert_eq!(bed.run(id).run, 2);
     driver.remove(id).await.unwrap();
+}
+
+/// A listing would see it half a minute later.
+#[tokio::test]
+async fn the_end_of_a_killed_shim_is_told_at_once_also_to_an_agent_that_did_not_start_it() {
+    let bed = Process::new().await;
+    let (first, job) = (bed.driver(), bed.job(Behaviour::Hold));
+    let id = job.instance();
+    first.ensure(&job, &NoProgress).await.unwrap();
+    drop(first);
+    let driver = bed.driver();
+    let mut events = driver.events().await.unwrap();
+    driver.list_owned(bed.worker).await.unwrap();
+    let shim = Pid::from_raw(bed.run(id).shim).unwrap();
+    kill_process(shim, Signal::KILL).unwrap();
+    let told = async {
+        loop {
+            match events.next().await {
+                Some(RuntimeEvent::Changed { instance, kind }) if instance == id => break kind,
+                Some(_) => {}
+                None => panic!("the events ended"),
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(20), told).await;
+    assert_eq!(told.unwrap(), EventKind::Exited);
+    exited(&*driver, id).await;
+    driver.remove(id).await.unwrap();
+    assert_eq!(bed.leftovers(id).await, Vec::<String>::new());
 }
 
 #[tokio::test]

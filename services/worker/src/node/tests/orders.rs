@@ -344,3 +344,20 @@ fn a_worker_that_takes_nothing_new_goes_on_with_what_it_has() {
         "the refusal is remembered"
     );
 }
+
+#[test]
+fn a_restart_is_one_also_after_the_cluster_has_forgotten_those_before_it() {
+    let (mut world, spec) = World::running("always");
+    let ask = |world: &mut World, generation, restarts| {
+        let mut again = order(1, generation, v1::Desired::Run, &spec);
+        again.restart_count = restarts;
+        world.snapshot(vec![again], vec![]).unwrap();
+    };
+    ask(&mut world, 2, 3);
+    assert_eq!(world.done(), ["ensure 1", "restart 1"]);
+    // An older copy of its database was put back, which knows of one restart.
+    ask(&mut world, 3, 1);
+    assert_eq!(world.done(), ["ensure 1", "restart 1"], "nobody asked");
+    ask(&mut world, 4, 2);
+    assert_eq!(world.done(), ["ensure 1", "restart 1", "restart 1"]);
+}

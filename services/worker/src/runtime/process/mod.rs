@@ -5,6 +5,7 @@
 //! absent: images (the program is on the node already), port publishing (a native job binds its own), and limits where the
 //! kernel gives us no control groups; such a node says so, and a job that asks for limits is refused there.
 
+mod attend;
 mod events;
 mod observe;
 mod start;
@@ -85,6 +86,7 @@ pub struct ProcessRuntime {
     jobs: PathBuf,
     hints: PathBuf,
     shim: PathBuf,
+    attendance: attend::Attendance,
     /// Found once: what a node allows does not change under a running agent.
     base: OnceLock<Result<Base, String>>,
 }
@@ -111,6 +113,7 @@ impl ProcessRuntime {
         Ok(Self {
             config,
             jobs,
+            attendance: attend::Attendance::new(hints.clone()),
             hints,
             shim,
             base: OnceLock::new(),

@@ -53,7 +53,10 @@ impl ProcessRuntime {
                 let lost = if free { dir.try_lock()? } else { None };
                 let state = match lost {
                     Some(_lock) => State::Exited(lose(&dir, &job, &run)?.into()),
-                    None => running(&job, &run),
+                    None => {
+                        self.attendance.watch(instance, &dir, &run);
+                        running(&job, &run)
+                    }
                 };
                 (handle(&run), state)
             }
