@@ -68,6 +68,10 @@ plants! {
     /// The engine places by what it read of its children's capacity up to half a minute before its transaction. It stands
     /// for the quota of the fault model, which this version has none of: room is what can be given away twice here.
     CapacityOutside = "capacity-read-outside-transaction",
+    /// A worker's lease of exclusive instances begins when the Ack comes in, not when the report went out.
+    TimerFromAck = "timer-from-ack-receive-time",
+    /// A worker counts the lease of exclusive instances on a clock that stands still while its machine sleeps.
+    SuspendedClock = "self-stop-by-suspended-clock",
     /// Neither side of the link compares the issuer epoch of the point that a child has applied.
     DeltaAcrossEpoch = "delta-applied-across-issuer-epoch",
 }

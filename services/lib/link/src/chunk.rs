@@ -8,6 +8,29 @@ use prost::Message;
 /// another one that does not fit; the rest is room for the message's own fields.
 pub const CHUNK_BYTES: usize = 60 * 1024;
 
+#[cfg(feature = "sim")]
+thread_local! {
+    static LIMIT: std::cell::Cell<usize> = const { std::cell::Cell::new(CHUNK_BYTES) };
+}
+
+/// Has this thread cut its messages smaller, so that short lists come in many parts; `None` for [`CHUNK_BYTES`] again.
+#[cfg(feature = "sim")]
+pub fn set_limit(bytes: Option<usize>) {
+    LIMIT.set(bytes.unwrap_or(CHUNK_BYTES));
+}
+
+/// Most bytes of entries in one message.
+#[cfg(feature = "sim")]
+pub(crate) fn limit() -> usize {
+    LIMIT.get()
+}
+
+/// Most bytes of entries in one message.
+#[cfg(not(feature = "sim"))]
+pub(crate) const fn limit() -> usize {
+    CHUNK_BYTES
+}
+
 /// Splits entries so that each part stays under [`CHUNK_BYTES`], as far as single entries allow. Never empty.
 pub fn split<T: Message>(entries: Vec<T>) -> Vec<Vec<T>> {
     let mut parts: Vec<Vec<T>> = vec![Vec::new()];
@@ -15,7 +38,7 @@ pub fn split<T: Message>(entries: Vec<T>) -> Vec<Vec<T>> {
     for entry in entries {
         // Tag and length of an embedded message take at most 6 bytes here.
         let length = entry.encoded_len() + 6;
-        if size + length > CHUNK_BYTES && size > 0 {
+        if size + length > limit() && size > 0 {
             parts.push(Vec::new());
             size = 0;
         }

@@ -39,6 +39,8 @@ impl Node {
     pub(super) fn advance(&mut self, now: Now) {
         let before = std::mem::replace(&mut self.acted, now).boot;
         self.lapse(before, now);
+        #[cfg(feature = "plant")]
+        self.count_sleep(before, now);
         for (kind, engine) in &mut self.engines {
             if engine.ask(self.serial, now) {
                 self.effects.push(Effect::List(kind.clone()));
@@ -70,11 +72,12 @@ impl Node {
     /// The next piece of work for an instance, if there is one to begin now.
     fn next(&mut self, id: AssignmentId, now: Now) -> Option<OpKind> {
         let renewed = self.renewed();
+        let judged_at = self.lease_time(now);
         let unit = self.units.get_mut(&id)?;
         let spec = self.specs.get(&unit.entry.order.spec_hash);
         let spec = spec.and_then(|spec| spec.as_ref().ok()).cloned();
         let stop = unit.entry.order.desired == Desired::Stop;
-        let lease = lease::of(spec.as_deref(), renewed, now);
+        let lease = lease::of(spec.as_deref(), renewed, judged_at);
         if let Some(busy) = &mut unit.busy {
             let long = matches!(
                 busy.kind,

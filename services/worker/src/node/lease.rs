@@ -31,6 +31,9 @@ pub(super) struct Leases {
     boot_id: String,
     /// The newest renewal that the ledger has of this boot.
     noted: Option<Time>,
+    /// For a planted bug: how long the machine slept since that renewal.
+    #[cfg(feature = "plant")]
+    slept: (Option<Time>, Duration),
 }
 
 impl Leases {
@@ -39,7 +42,12 @@ impl Leases {
         // Without an id nothing says that the clock is the same one.
         let same = |renewal: &Renewal| !boot_id.is_empty() && renewal.boot_id == boot_id;
         let noted = renewal.filter(same).map(|renewal| renewal.at);
-        Self { boot_id, noted }
+        Self {
+            boot_id,
+            noted,
+            #[cfg(feature = "plant")]
+            slept: (None, Duration::ZERO),
+        }
     }
 
     /// The ledger has this now.
@@ -100,6 +108,30 @@ impl Node {
             boot_id: self.leases.boot_id.clone(),
             at,
         })
+    }
+
+    /// For a planted bug: the time as a clock shows it that stands still while the machine sleeps. Whoever is awake does
+    /// something every ten seconds while its cluster is silent.
+    #[cfg(feature = "plant")]
+    pub(super) fn count_sleep(&mut self, before: Time, now: Now) {
+        let renewed = self.renewed();
+        if self.leases.slept.0 != renewed {
+            self.leases.slept = (renewed, Duration::ZERO);
+        }
+        let gap = now.boot.since(before);
+        if gap > Duration::from_secs(10) {
+            self.leases.slept.1 += gap;
+        }
+    }
+
+    /// The time by which leases are judged.
+    pub(super) fn lease_time(&self, now: Now) -> Now {
+        #[cfg(feature = "plant")]
+        if edgeio_domain::plant::on(edgeio_domain::plant::Plant::SuspendedClock) {
+            let boot = now.boot - self.leases.slept.1;
+            return Now { boot, ..now };
+        }
+        now
     }
 
     /// Leases that ended since the last round: what is waited for before the next try of something else waits no more.

@@ -62,7 +62,8 @@ impl Child {
                 self.heard_at = now;
                 self.unanswered_since = None;
                 if let Some(sent) = self.reports.acknowledge(ack.recorded_seq) {
-                    self.renew(sent, ack.newest_order);
+                    let late = plant::on(Plant::TimerFromAck);
+                    self.renew(if late { now } else { sent }, ack.newest_order);
                 }
                 vec![Step::Recorded]
             }

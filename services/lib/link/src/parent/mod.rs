@@ -305,7 +305,7 @@ impl Parent {
             let size =
                 |list: &[v1::Spec]| list.iter().map(prost::Message::encoded_len).sum::<usize>();
             let small: usize = entries.iter().map(prost::Message::encoded_len).sum();
-            if size(specs) + small <= chunk::CHUNK_BYTES {
+            if size(specs) + small <= chunk::limit() {
                 parts = vec![(std::mem::take(entries), std::mem::take(specs))];
             }
         }
