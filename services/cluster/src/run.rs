@@ -112,7 +112,7 @@ impl Cluster {
             telemetry_interval: config.worker_telemetry,
         };
         let gate = Gate::new(context.clone(), identity.clone(), welcome);
-        let apps = Apps::new(&context, loops.engine.clone(), name.clone());
+        let apps = Apps::new(&context, loops.engine.clone(), name.clone()).beneath(&config.root);
         let workers = worker_service(
             Children::new(&context, name),
             Arc::new(gate),

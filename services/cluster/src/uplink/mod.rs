@@ -6,6 +6,7 @@
 mod accept;
 mod capacity;
 mod holdings;
+mod owned;
 mod states;
 #[cfg(test)]
 mod tests;
@@ -15,11 +16,14 @@ pub mod driver;
 use std::time::Duration;
 
 use edgeio_domain::{
-    ids::{AssignmentId, AttachId, SlotId},
+    ids::{AppUid, AssignmentId, AttachId, SlotId, SpecHash},
     records::Desired,
     time::Time,
 };
-use edgeio_link::child::{CONTESTED, Child, Identity, Step, View};
+use edgeio_link::{
+    child::{CONTESTED, Child, Identity, Owned, Step, View},
+    version::feature,
+};
 use edgeio_proto::link::v1;
 use edgeio_store::{Revision, SlotFilter, StoreError, Write};
 use edgeio_tier::context::Context;
@@ -33,6 +37,8 @@ pub struct Uplink {
     child: Child,
     states: States,
     read_at: Option<Revision>,
+    /// Whether the states that were read last are with the cluster's own.
+    read_owned: bool,
 }
 
 /// What the driver shall do besides sending.
@@ -54,6 +60,7 @@ impl Uplink {
             child: Child::new(identity, accepted),
             states: States::default(),
             read_at: None,
+            read_owned: false,
         })
     }
 
@@ -122,23 +129,50 @@ impl Uplink {
     pub async fn poll(&mut self) -> Result<Vec<v1::ChildMessage>, StoreError> {
         let revision = *self.context.store.watch().borrow();
         let wall = self.context.clock.wall();
-        if self.read_at != Some(revision) || self.states.is_due(wall) {
+        let owned = self.child.has(feature::OWNED_APPLICATIONS);
+        if self.read_at != Some(revision) || self.read_owned != owned || self.states.is_due(wall) {
             self.states
-                .refresh(&self.context, self.child.accepted_point())
+                .refresh(&self.context, self.child.accepted_point(), owned)
                 .await?;
-            self.read_at = Some(revision);
+            (self.read_at, self.read_owned) = (Some(revision), owned);
+            let (instances, applications) = self.states.lost();
+            self.child.lost(instances, applications);
         }
+        let specs = self.specs().await?;
         let versions = self.states.versions();
         let (assignments, digest) = self.states.digests();
         let render = |id: AssignmentId| self.states.render(id, wall);
+        let applications = self.states.applications().versions();
+        let applications_digest = self.states.applications().digest();
+        let render_application = |uid: AppUid| self.states.applications().render(uid, wall);
         let view = View {
             states: &versions,
             assignments,
             digest,
             render: &render,
             capacity: self.states.capacity(),
+            owned: owned.then_some(Owned {
+                applications: &applications,
+                digest: applications_digest,
+                render: &render_application,
+            }),
+            specs: &specs,
         };
         Ok(self.child.poll(&view, self.context.clock.boot()))
+    }
+
+    /// The specs that the root asked for.
+    async fn specs(&self) -> Result<Vec<v1::Spec>, StoreError> {
+        let wanted = self.child.wanted_specs();
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.context.store.read().await?.specs(&wanted).await?;
+        let spec = |(hash, body): (SpecHash, Vec<u8>)| v1::Spec {
+            hash: hash.0.to_vec(),
+            body,
+        };
+        Ok(found.into_iter().map(spec).collect())
     }
 
     /// Removes slots that the root wanted stopped, once it has recorded that they are. What stays is a tombstone.

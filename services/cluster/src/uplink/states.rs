@@ -7,15 +7,15 @@ use edgeio_domain::{
     digest::{self, Digest16},
     ids::{AssignmentId, ChildId, SlotId},
     lifecycle::Phase,
-    records::{Assignment, Desired, Incarnation, Slot},
+    records::{Assignment, Desired, Incarnation, Owner, Slot},
     time::Time,
 };
 use edgeio_link::{convert, reports::StateVersion};
 use edgeio_proto::link::v1;
-use edgeio_store::{AssignmentFilter, SlotFilter, StoreError};
+use edgeio_store::{ApplicationFilter, AssignmentFilter, SlotFilter, StoreError};
 use edgeio_tier::context::Context;
 
-use super::capacity;
+use super::{capacity, owned::Applications};
 
 /// One slot's state.
 struct State {
@@ -24,6 +24,8 @@ struct State {
     phase: Phase,
     desired: Desired,
     version: StateVersion,
+    /// It is of an application of the cluster's own.
+    owned: bool,
 }
 
 /// All of them, and what the cluster offers.
@@ -37,22 +39,37 @@ pub(super) struct States {
     settled: Option<Accepted>,
     /// By the wall clock: states change then without a change in the database.
     again: Option<Time>,
+    /// The cluster's own applications; their slots are among the states.
+    applications: Applications,
+    /// Own slots that are no more, and were not handed out yet.
+    lost: Vec<v1::InstanceReport>,
 }
 
 impl States {
-    /// Reads the database again; what differs gets a new version.
+    /// Reads the database again; what differs gets a new version. With `owned` it is also about what the cluster owns.
     pub(super) async fn refresh(
         &mut self,
         context: &Context,
         accepted: Option<Accepted>,
+        owned: bool,
     ) -> Result<(), StoreError> {
         let tx = context.store.read().await?;
         let slots = tx
             .slots(&SlotFilter {
-                upstream: Some(true),
+                upstream: (!owned).then_some(true),
                 ..Default::default()
             })
             .await?;
+        if owned {
+            let own = ApplicationFilter {
+                owner: Some(context.own),
+                ..Default::default()
+            };
+            self.applications.refresh(tx.applications(&own).await?);
+        } else {
+            self.applications.clear();
+            self.states.retain(|_, state| !state.owned);
+        }
         let assignments = tx.assignments(&AssignmentFilter::default()).await?;
         let children = tx.children().await?;
         let names: BTreeMap<ChildId, String> =
@@ -79,11 +96,20 @@ impl States {
             };
             self.states.insert(id, state);
         }
+        // What the root wanted stays until the root has recorded that it stopped; of the cluster's own it only hears.
+        let gone = before.into_values().filter(|state| state.owned);
+        let gone = gone.filter(|state| state.phase != Phase::Stopped);
+        self.lost.extend(gone.map(|state| v1::InstanceReport {
+            phase: v1::Phase::Stopped.into(),
+            incarnation: None,
+            ..state.report
+        }));
         // A slot without a place is in nobody's free amounts yet: until it is, the root keeps its own reservation.
         // It has none for what it does not know.
         let held = |s: &Slot| s.upstream.as_ref().is_some_and(|up| up.orphan);
         let waiting = slots
             .iter()
+            .filter(|s| s.upstream.is_some())
             .any(|s| s.desired != Desired::Stop && !held(s) && !of_slot.contains_key(&s.id));
         let same =
             |a: &Accepted, b: &Accepted| (a.lineage, a.issuer_epoch) == (b.lineage, b.issuer_epoch);
@@ -110,16 +136,20 @@ impl States {
 
     /// Digests of what is held and of its states, as the link compares them.
     pub(super) fn digests(&self) -> (Digest16, Digest16) {
-        // What the root does not name has no order there either.
+        // What the root does not name or does not own has no order there either.
         let held = self
             .states
             .iter()
-            .filter(|(_, s)| !s.report.orphan)
+            .filter(|(_, s)| !s.report.orphan && !s.owned)
             .map(|(id, s)| (*id, s.report.generation, s.desired, s.report.restart_count));
-        let told = self
-            .states
-            .iter()
-            .filter(|(_, s)| s.desired != Desired::Stop);
+        // Of what this cluster owns, the root keeps all that is there.
+        let told = self.states.iter().filter(|(_, s)| {
+            if s.owned {
+                s.phase != Phase::Stopped
+            } else {
+                s.desired != Desired::Stop
+            }
+        });
         (
             digest::assignments(held),
             digest::states(told.map(|(id, s)| (*id, s.phase, s.report.restarts))),
@@ -146,11 +176,20 @@ impl States {
 
     /// What was stopped as the root wished.
     pub(super) fn stopped(&self) -> impl Iterator<Item = (AssignmentId, StateVersion)> {
-        let done = |s: &State| s.desired == Desired::Stop && s.phase == Phase::Stopped;
+        let done = |s: &State| !s.owned && s.desired == Desired::Stop && s.phase == Phase::Stopped;
         self.states
             .iter()
             .filter(move |(_, s)| done(s))
             .map(|(id, s)| (*id, s.version))
+    }
+
+    pub(super) fn applications(&self) -> &Applications {
+        &self.applications
+    }
+
+    /// What is no more of the cluster's own slots and applications; each is handed out once.
+    pub(super) fn lost(&mut self) -> (Vec<v1::InstanceReport>, Vec<v1::OwnedApplication>) {
+        (std::mem::take(&mut self.lost), self.applications.lost())
     }
 
     pub(super) fn forget(&mut self, id: AssignmentId) {
@@ -185,8 +224,9 @@ fn state_of(
     let any = live.or_else(|| assignments.iter().max_by_key(|a| a.id));
     let mut report = v1::InstanceReport {
         id: slot.id.to_string(),
-        slot_id: upstream.map(|u| u.slot.to_string()).unwrap_or_default(),
-        generation: upstream.map_or(0, |u| u.generation),
+        slot_id: upstream.map_or(slot.id, |u| u.slot).to_string(),
+        // Nobody above orders what this cluster owns, so that has one generation.
+        generation: upstream.map_or(1, |u| u.generation),
         restart_count: slot.restart_count,
         spec_hash: slot.spec_hash.0.to_vec(),
         desired: convert::desired_to_wire(slot.desired).into(),
@@ -196,6 +236,10 @@ fn state_of(
         service: slot.service.to_string(),
         ordinal: slot.ordinal,
         orphan: upstream.is_some_and(|u| u.orphan),
+        owner: match slot.app.owner {
+            Owner::Root => String::new(),
+            Owner::Cluster(id) => id.to_string(),
+        },
         ..Default::default()
     };
     let mut running_since = None;
@@ -245,5 +289,6 @@ fn state_of(
         phase,
         desired: slot.desired,
         version: 0,
+        owned: upstream.is_none(),
     }
 }

@@ -67,7 +67,7 @@ pub enum Desired {
     Pause,
     /// It is stopped for good.
     Stop,
-    /// Nothing: it was found running and nobody asked for it. It is shown and left alone.
+    /// Nothing: it was found running and nobody asked for it, or another tier owns it. It is shown and left alone.
     Hold,
 }
 
@@ -225,6 +225,13 @@ pub struct Assignment {
 }
 
 impl Assignment {
+    /// Whether its child owns the application itself and only tells of it: nothing is ordered of it here, and it takes
+    /// nothing that the child's own numbers do not include.
+    #[must_use]
+    pub fn is_mirror(&self) -> bool {
+        self.app.owner == Owner::Cluster(self.child)
+    }
+
     /// Whether it is meant to be there.
     #[must_use]
     pub fn is_live(&self) -> bool {

@@ -23,7 +23,7 @@ pub mod feature {
 }
 
 /// The features that this build has on either side of a link: a name is added by the commit that makes it true.
-pub const FEATURES: &[&str] = &[feature::EXCLUSIVE_LEASE];
+pub const FEATURES: &[&str] = &[feature::OWNED_APPLICATIONS, feature::EXCLUSIVE_LEASE];
 
 /// What two sides have agreed on for one session.
 #[derive(Clone, PartialEq, Eq, Debug)]

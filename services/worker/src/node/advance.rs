@@ -397,6 +397,8 @@ impl Node {
             digest,
             render: &render,
             capacity: (self.capacity.0, &self.capacity.1),
+            owned: None,
+            specs: &[],
         };
         let messages = self.child.poll(&view, now.boot);
         self.effects.extend(messages.into_iter().map(Effect::Send));

@@ -57,6 +57,10 @@ pub(super) struct Bed {
     pub(super) root: Accepted,
     session: u64,
     reports: u64,
+    /// What the root has in common with the cluster.
+    pub(super) features: Vec<String>,
+    /// What was told at the beginning of the session.
+    pub(super) first: Vec<v1::Report>,
 }
 
 pub(super) fn uuid(n: u128) -> Uuid {
@@ -132,6 +136,8 @@ impl Bed {
             },
             session: 0,
             reports: 0,
+            features: Vec::new(),
+            first: Vec::new(),
         };
         bed.attach().await;
         bed
@@ -160,10 +166,12 @@ impl Bed {
             lineage: self.root.lineage.to_string(),
             issuer_epoch: self.root.issuer_epoch,
             report_interval_ms: 15_000,
+            features: self.features.clone(),
             ..Default::default()
         }))
         .await;
-        assert!(self.reports().await[0].full);
+        self.first = self.reports().await;
+        assert!(self.first[0].full);
     }
 
     pub(super) async fn hear(&mut self, body: Message) {

@@ -3,4 +3,5 @@
 mod bed;
 mod offers;
 mod orders;
+mod owned;
 mod states;

@@ -5,17 +5,19 @@
 //! [`Child::accepted`]. Messages of another session are dropped: a cloned identity acts on nothing.
 
 mod lease;
+#[cfg(test)]
+mod owned_tests;
 mod receive;
 mod tell;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use edgeio_domain::{
     child::Accepted,
     digest::Digest16,
-    ids::{AssignmentId, AttachId, ChildId, Lineage},
+    ids::{AppUid, AssignmentId, AttachId, ChildId, Lineage, SpecHash},
     time::Time,
 };
 use edgeio_proto::link::v1;
@@ -24,7 +26,7 @@ use crate::{
     chunk::Assembly,
     holdings::Acceptance,
     reports::{Reports, StateVersion},
-    version::{Agreed, Offer},
+    version::{Agreed, Offer, feature},
 };
 use tell::gone_report;
 
@@ -85,6 +87,21 @@ pub struct View<'a> {
     pub render: &'a dyn Fn(AssignmentId) -> Option<v1::InstanceReport>,
     /// What it offers, with a number that rises when that changes.
     pub capacity: (u64, &'a v1::Capacity),
+    /// The applications that it owns; `None` for a child that owns none by its nature, such as a worker.
+    pub owned: Option<Owned<'a>>,
+    /// Bodies of the specs that the parent asked for (see [`Child::wanted_specs`]), as far as the child has them.
+    pub specs: &'a [v1::Spec],
+}
+
+/// The applications that a child owns. They are told in sessions with the feature
+/// [`feature::OWNED_APPLICATIONS`] only.
+pub struct Owned<'a> {
+    /// Each, with a version that rises when it changes.
+    pub applications: &'a [(AppUid, StateVersion)],
+    /// Digest of all.
+    pub digest: Digest16,
+    /// Renders one.
+    pub render: &'a dyn Fn(AppUid) -> Option<v1::OwnedApplication>,
 }
 
 #[derive(Debug)]
@@ -126,6 +143,12 @@ pub struct Child {
     reports: Reports,
     /// What is not held and has to be told once: refused, or stopped before.
     gone: Vec<v1::InstanceReport>,
+    /// Applications that it owned, to be told once as gone.
+    gone_applications: Vec<v1::OwnedApplication>,
+    /// The parent asked for all applications that the child owns.
+    applications_asked: bool,
+    /// Specs that the parent asked for.
+    specs_asked: BTreeSet<SpecHash>,
     assembly: Assembly<Key, Part>,
     interval: Duration,
     capacity_told: Option<u64>,
@@ -155,6 +178,9 @@ impl Child {
             accepted,
             reports: Reports::default(),
             gone: Vec::new(),
+            gone_applications: Vec::new(),
+            applications_asked: false,
+            specs_asked: BTreeSet::new(),
             assembly: Assembly::default(),
             interval: DEFAULT_INTERVAL,
             capacity_told: None,
@@ -212,6 +238,31 @@ impl Child {
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self.session, Session::Open(_))
+    }
+
+    /// Whether both sides of the open session have this feature.
+    #[must_use]
+    pub fn has(&self, feature: &str) -> bool {
+        self.agreed().is_some_and(|agreed| agreed.has(feature))
+    }
+
+    /// An instance of an application that the child owns, or such an application, is no more: that is told once. If it is
+    /// lost, the digests tell. Nothing is kept for a parent that is away: a new session begins with everything.
+    pub fn lost(
+        &mut self,
+        instances: Vec<v1::InstanceReport>,
+        applications: Vec<v1::OwnedApplication>,
+    ) {
+        if self.has(feature::OWNED_APPLICATIONS) {
+            self.gone.extend(instances);
+            self.gone_applications.extend(applications);
+        }
+    }
+
+    /// The specs that the parent asked for and that the next report should have.
+    #[must_use]
+    pub fn wanted_specs(&self) -> Vec<SpecHash> {
+        self.specs_asked.iter().copied().collect()
     }
 
     /// An [`Acceptance`] is persisted.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use edgeio_domain::{
     child::Accepted,
-    ids::AttachId,
+    ids::{AttachId, SpecHash},
     plant::{self, Plant},
     time::Time,
 };
@@ -70,6 +70,10 @@ impl Child {
             parent_message::Message::ReportRequest(request) => {
                 self.heard_at = now;
                 self.full |= request.full;
+                self.applications_asked |= request.applications;
+                let hashes = request.spec_hashes.iter();
+                self.specs_asked
+                    .extend(hashes.filter_map(|hash| SpecHash::from_slice(hash)));
                 self.hurry = true;
                 Vec::new()
             }

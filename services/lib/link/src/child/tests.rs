@@ -168,6 +168,8 @@ impl Side {
                 })
             },
             capacity: (1, &capacity),
+            owned: None,
+            specs: &[],
         };
         let messages = self.child.poll(&view, self.now);
         messages.into_iter().filter_map(|m| m.message).collect()

@@ -40,6 +40,8 @@ pub struct Facts {
     pub assignments: Digest16,
     /// Digest over the states that are recorded.
     pub states: Digest16,
+    /// Digest over the applications of the child that are recorded.
+    pub applications: Digest16,
 }
 
 /// What to send.
@@ -54,6 +56,8 @@ pub enum Send {
     },
     /// Ask for a full report.
     AskFull,
+    /// Ask for all applications that the child owns.
+    AskApplications,
 }
 
 /// The parent's half of one session.
@@ -73,6 +77,8 @@ pub struct Parent {
     /// How often the child was asked about the orders that were sent last, and when it was asked last.
     nudges: (u32, Time),
     asked: Option<Time>,
+    /// When all applications of the child were asked for last.
+    asked_applications: Option<Time>,
     /// Parts of a full report, by the number of its first one.
     full: Assembly<u64, ()>,
     /// The first number of the newest full report of which all parts came.
@@ -133,6 +139,7 @@ impl Parent {
             told: false,
             nudges: (0, Time(0)),
             asked: None,
+            asked_applications: None,
             full: Assembly::default(),
             completed: 0,
         }
@@ -234,7 +241,22 @@ impl Parent {
             // Both agree without what may have been sent beyond this.
             sent.to = sent.to.min(known.revision);
         }
-        None
+        self.ask_applications(report, facts, now)
+    }
+
+    fn ask_applications(&mut self, report: &v1::Report, facts: &Facts, now: Time) -> Option<Send> {
+        let told = convert::digest(&report.applications_digest)?;
+        if told == facts.applications {
+            self.asked_applications = None;
+            return None;
+        }
+        let fresh = self
+            .asked_applications
+            .is_none_or(|at| now.since(at) >= ASK_AGAIN);
+        fresh.then(|| {
+            self.asked_applications = Some(now);
+            Send::AskApplications
+        })
     }
 
     fn ask(&mut self, now: Time) -> Option<Send> {
@@ -325,15 +347,17 @@ impl Parent {
                     chunk,
                     chunks,
                 }),
-                Send::Snapshot | Send::AskFull => parent_message::Message::Snapshot(v1::Snapshot {
-                    lineage,
-                    issuer_epoch,
-                    revision: point.revision,
-                    entries,
-                    specs,
-                    chunk,
-                    chunks,
-                }),
+                Send::Snapshot | Send::AskFull | Send::AskApplications => {
+                    parent_message::Message::Snapshot(v1::Snapshot {
+                        lineage,
+                        issuer_epoch,
+                        revision: point.revision,
+                        entries,
+                        specs,
+                        chunk,
+                        chunks,
+                    })
+                }
             };
             self.wrap(body)
         };
@@ -352,10 +376,16 @@ impl Parent {
     /// Asks for a report.
     #[must_use]
     pub fn request(&self, full: bool) -> v1::ParentMessage {
-        self.wrap(parent_message::Message::ReportRequest(v1::ReportRequest {
+        self.ask_for(v1::ReportRequest {
             full,
             ..Default::default()
-        }))
+        })
+    }
+
+    /// Asks for a report with all that is named.
+    #[must_use]
+    pub fn ask_for(&self, request: v1::ReportRequest) -> v1::ParentMessage {
+        self.wrap(parent_message::Message::ReportRequest(request))
     }
 
     /// Says what is recorded: no report behind one that is missing. With `newest_order`, read in the transaction that

@@ -23,6 +23,7 @@ fn facts(newest_order: u64) -> Facts {
         newest_order,
         assignments: digest::assignments([]),
         states: digest::states([]),
+        applications: digest::applications([]),
     }
 }
 
@@ -321,4 +322,34 @@ fn what_was_lost_and_is_not_needed_any_more_is_not_asked_about() {
     parent.receive(&agrees);
     assert_eq!(parent.answer(&agrees, &facts(19), Time(4_000)), None);
     assert!(!parent.nudge(19, Time(999_000)));
+}
+
+#[test]
+fn applications_that_differ_are_asked_for_once_in_a_while_and_only_where_the_child_tells_of_them() {
+    let mut parent = told();
+    let ask = |parent: &mut Parent, seq, digest: &[u8], now| {
+        let report = v1::Report {
+            applications_digest: digest.to_vec(),
+            ..report(seq, 20)
+        };
+        parent.receive(&report);
+        parent.answer(&report, &facts(0), Time(now))
+    };
+    let same = facts(0).applications;
+    assert_eq!(ask(&mut parent, 2, &[], 0), None, "it does not tell");
+    assert_eq!(ask(&mut parent, 3, &same, 0), None);
+    assert_eq!(
+        ask(&mut parent, 4, &[7; 16], 0),
+        Some(Send::AskApplications)
+    );
+    assert_eq!(
+        ask(&mut parent, 5, &[7; 16], 2_999),
+        None,
+        "it is on its way"
+    );
+    assert_eq!(
+        ask(&mut parent, 6, &[7; 16], 3_000),
+        Some(Send::AskApplications)
+    );
+    assert_eq!(ask(&mut parent, 7, &same, 3_001), None);
 }

@@ -309,6 +309,8 @@ impl ChildSide {
             digest,
             render: &render,
             capacity: (self.offer, &capacity),
+            owned: None,
+            specs: &[],
         };
         self.child.poll(&view, now)
     }

@@ -162,6 +162,7 @@ impl Db {
                 orders.map(|(id, r)| (*id, r.generation, r.desired, r.restart_count)),
             ),
             states: digest::states(held.map(|(id, r)| (*id, r.phase, r.restarts))),
+            applications: digest::applications([]),
         }
     }
 }
@@ -257,7 +258,7 @@ impl ParentSide {
     fn entries(&mut self, send: Send, now: Time) -> Vec<Down> {
         let from = match send {
             Send::Delta { from } => Some(from),
-            Send::Snapshot | Send::AskFull => None,
+            Send::Snapshot | Send::AskFull | Send::AskApplications => None,
         };
         let rows = self.db.rows.iter().filter(|(_, row)| {
             row.desired != Desired::Hold && from.is_none_or(|from| row.order_revision > from)

@@ -81,7 +81,7 @@ impl Apps {
         command: &Apply,
         now: Time,
     ) -> Result<Outcome, AppError> {
-        let before = self.own(tx, &command.named).await?;
+        let before = self.own_or_new(tx, &command.named).await?;
         self.may_change(tx, before.as_ref(), command.expected_version)
             .await?;
         let kept = |service: &super::manifest::Checked| {

@@ -236,6 +236,10 @@ impl Children {
         };
         for assignment in tx.assignments(&of(child.id)).await? {
             tx.stage(Write::DeleteAssignment(assignment.id));
+            if assignment.is_mirror() {
+                // It is the child's own, and nothing is given up here.
+                continue;
+            }
             tx.stage(Write::PutTombstone(assignment.id.0, now));
             let message = format!(
                 "replica {} of service {} was given up: {noun} {} is forgotten",

@@ -29,12 +29,24 @@ pub enum AppError {
         name: String,
     },
     /// Another tier owns the application.
-    #[error("application `{name}` is owned by {owner}: change it there")]
+    #[error("application `{name}` is owned by {owner}: change it there{remedy}")]
     OwnedElsewhere {
         /// Its name.
         name: String,
-        /// `root`, or `cluster NAME`.
+        /// `root`, or `cluster NAME`; several are joined.
         owner: String,
+        /// Where that is, with what leads there; empty where it is not known.
+        remedy: String,
+    },
+    /// Several clusters own one of this name.
+    #[error("application `{name}` is owned by {owner}: ask for it there{remedy}, or list all")]
+    Ambiguous {
+        /// Its name.
+        name: String,
+        /// The owners.
+        owner: String,
+        /// See [`AppError::OwnedElsewhere`].
+        remedy: String,
     },
     /// It is on its way out.
     #[error("application `{name}` is being deleted; wait for: {}", list(.waiting_for))]
@@ -112,9 +124,10 @@ impl Classify for AppError {
         match self {
             Self::Invalid(_) => Kind::InvalidInput,
             Self::NotFound { .. } => Kind::NotFound,
-            Self::OwnedElsewhere { .. } | Self::Deleting { .. } | Self::ChildReports { .. } => {
-                Kind::FailedPrecondition
-            }
+            Self::OwnedElsewhere { .. }
+            | Self::Ambiguous { .. }
+            | Self::Deleting { .. }
+            | Self::ChildReports { .. } => Kind::FailedPrecondition,
             Self::VersionMismatch { .. } => Kind::Conflict,
             Self::RequestIdReused => Kind::AlreadyExists,
             Self::StoredAnswer(_) => Kind::Internal,
@@ -145,6 +158,7 @@ impl Classify for AppError {
                 _ => "NOT_FOUND",
             },
             Self::OwnedElsewhere { .. } => "OWNED_ELSEWHERE",
+            Self::Ambiguous { .. } => "SEVERAL_OWNERS",
             Self::Deleting { .. } => "DELETING",
             Self::VersionMismatch { .. } => "VERSION_MISMATCH",
             Self::RequestIdReused => "REQUEST_ID_REUSED",
@@ -200,7 +214,9 @@ impl Classify for AppError {
                 ("expected_version", expected.to_string()),
                 ("current_version", current.to_string()),
             ],
-            Self::OwnedElsewhere { owner, .. } => vec![("owner", owner.clone())],
+            Self::OwnedElsewhere { owner, .. } | Self::Ambiguous { owner, .. } => {
+                vec![("owner", owner.clone())]
+            }
             Self::Deleting { waiting_for, .. } => vec![("waiting_for", list(waiting_for))],
             Self::Store(StoreError::Compacted { oldest, .. }) => {
                 vec![("oldest_revision", oldest.to_string())]

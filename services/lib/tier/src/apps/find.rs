@@ -66,8 +66,8 @@ pub(crate) fn optional(path: &str, text: &str, faults: &mut Violations) -> Optio
 pub(crate) enum Found {
     /// An application of this tier.
     Own(Application),
-    /// One of another tier.
-    Foreign(Owner),
+    /// One of another tier, or, at the root, of each of these clusters.
+    Foreign(Vec<Owner>),
     /// None.
     Nothing,
 }
@@ -84,8 +84,9 @@ impl Apps {
         if let Some(at) = all.iter().position(|app| app.key.owner == self.scope.own) {
             return Ok(Found::Own(all.swap_remove(at)));
         }
-        if let Some(other) = all.first() {
-            return Ok(Found::Foreign(other.key.owner));
+        if !all.is_empty() {
+            let owners = all.iter().map(|app| app.key.owner);
+            return Ok(Found::Foreign(owners.collect()));
         }
         let filter = SlotFilter {
             namespace: Some(named.namespace.to_string()),
@@ -97,7 +98,7 @@ impl Apps {
             .iter()
             .map(|slot| slot.app.owner)
             .find(|owner| *owner != self.scope.own);
-        Ok(other.map_or(Found::Nothing, Found::Foreign))
+        Ok(other.map_or(Found::Nothing, |owner| Found::Foreign(vec![owner])))
     }
 
     /// The application of this tier, or `None`.
@@ -112,10 +113,31 @@ impl Apps {
         match self.find(tx, named).await? {
             Found::Own(application) => Ok(Some(application)),
             Found::Nothing => Ok(None),
-            Found::Foreign(owner) => Err(AppError::OwnedElsewhere {
-                name: named.name.to_string(),
-                owner: Picture::load(&self.scope, tx).await?.owner(owner),
-            }),
+            Found::Foreign(owners) => {
+                let picture = Picture::load(&self.scope, tx).await?;
+                Err(AppError::OwnedElsewhere {
+                    name: named.name.to_string(),
+                    owner: picture.owners(&owners),
+                    remedy: picture.remedy(&owners),
+                })
+            }
+        }
+    }
+
+    /// The application of this tier that an Apply changes, or `None` if it makes one. At the root a name that only
+    /// clusters have is free: owner and name together are the key, and no cluster can keep a name from the root. At a
+    /// cluster the root's name is not: there one would take what the other rolls out for its own.
+    ///
+    /// # Errors
+    /// It is the root's.
+    pub(crate) async fn own_or_new(
+        &self,
+        tx: &dyn ReadTx,
+        named: &Named,
+    ) -> Result<Option<Application>, AppError> {
+        match self.own(tx, named).await {
+            Err(AppError::OwnedElsewhere { .. }) if self.scope.own == Owner::Root => Ok(None),
+            found => found,
         }
     }
 

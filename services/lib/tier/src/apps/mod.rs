@@ -45,6 +45,8 @@ pub struct Scope {
     pub own: Owner,
     /// Display name of this tier: that of the cluster, or `root`.
     pub name: String,
+    /// Where the API of a cluster's root is, as far as the cluster knows; empty at the root and without one.
+    pub parent: String,
 }
 
 impl Scope {
@@ -54,6 +56,7 @@ impl Scope {
         Self {
             own: context.own,
             name: name.into(),
+            parent: String::new(),
         }
     }
 
@@ -97,5 +100,12 @@ impl Apps {
             placer,
             scope: Scope::of(context, name),
         }
+    }
+
+    /// The same beneath a root whose API is there: people are sent to it with what it owns.
+    #[must_use]
+    pub fn beneath(mut self, root: impl Into<String>) -> Self {
+        self.scope.parent = root.into();
+        self
     }
 }

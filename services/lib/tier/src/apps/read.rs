@@ -97,14 +97,22 @@ impl Apps {
     /// One application; this tier's own where another one has the name too.
     ///
     /// # Errors
-    /// There is none, or it is not the caller's to see.
+    /// There is none, several clusters have one and the root none, or it is not the caller's to see.
     pub async fn get(&self, who: &Principal, named: Named) -> Result<v1::GetResponse, AppError> {
         access::within(who, Role::Viewer, &named.namespace)?;
         let tx = self.store.read().await?;
         let absent = || AppError::not_found("application", named.name.as_str());
         let application = match self.find(&*tx, &named).await? {
             Found::Own(application) => application,
-            Found::Foreign(owner) => {
+            Found::Foreign(owners) => {
+                let [owner] = owners[..] else {
+                    let picture = Picture::load(&self.scope, &*tx).await?;
+                    return Err(AppError::Ambiguous {
+                        name: named.name.to_string(),
+                        owner: picture.owners(&owners),
+                        remedy: picture.remedy(&owners),
+                    });
+                };
                 let filter = ApplicationFilter {
                     namespace: Some(named.namespace.to_string()),
                     name: Some(named.name.to_string()),

@@ -6,7 +6,7 @@ use edgeio_domain::{
     child::Child,
     ids::{AppUid, AssignmentId, ChildId, SlotId, SpecHash},
     plan::tier::SlotView,
-    records::{Application, Assignment, Slot},
+    records::{Application, Assignment, Owner, Slot},
 };
 use edgeio_scheduler::{Candidate, Pool};
 use edgeio_store::{ApplicationFilter, AssignmentFilter, ReadTx, SlotFilter, StoreError};
@@ -22,11 +22,16 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
-    /// Reads everything.
-    pub(crate) async fn read(tx: &dyn ReadTx) -> Result<Self, StoreError> {
-        let applications = tx.applications(&ApplicationFilter::default()).await?;
+    /// Reads everything that is this tier's to plan and to count. What a cluster owns and only tells of is not: nothing is
+    /// ordered of it here, and the cluster's own numbers count what it takes.
+    pub(crate) async fn read(tx: &dyn ReadTx, own: Owner) -> Result<Self, StoreError> {
+        let mut applications = tx.applications(&ApplicationFilter::default()).await?;
+        if own == Owner::Root {
+            applications.retain(|application| application.key.owner == own);
+        }
         let slots = tx.slots(&SlotFilter::default()).await?;
-        let assignments = tx.assignments(&AssignmentFilter::default()).await?;
+        let mut assignments = tx.assignments(&AssignmentFilter::default()).await?;
+        assignments.retain(|assignment| !assignment.is_mirror());
         let children = tx.children().await?;
         Ok(Self {
             applications: applications.into_iter().map(|a| (a.uid, a)).collect(),

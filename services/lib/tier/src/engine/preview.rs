@@ -23,7 +23,7 @@ impl Engine {
         tx: &dyn ReadTx,
         slots: &[(Slot, Vec<u8>)],
     ) -> Result<Vec<Result<String, Vec<CandidateReasons>>>, StoreError> {
-        let gathered = Gathered::read(tx).await?;
+        let gathered = Gathered::read(tx, self.context.own).await?;
         let mut demands = Demands::default();
         demands.load(tx, &gathered.hashes()).await?;
         let mut pool = gathered.pool(self.context.noun, &demands);

@@ -31,7 +31,7 @@ pub(super) async fn run(
 ) -> Result<Outcome, EngineError> {
     let mut tx = context.store.write().await?;
     tx.fence(fence);
-    let mut gathered = Gathered::read(&*tx).await?;
+    let mut gathered = Gathered::read(&*tx, context.own).await?;
     demands.load(&*tx, &gathered.hashes()).await?;
     #[cfg(feature = "plant")]
     plants::offers_of_before(context, demands, &mut gathered.children);

@@ -6,6 +6,7 @@
 
 mod full;
 mod hello;
+mod owned;
 mod record;
 mod replicas;
 mod send;

@@ -22,7 +22,7 @@ use edgeio_store::{StoreError, Write};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
-use super::{Outbox, State, full, point_of, refuse, send, session::Session, work::Work};
+use super::{Outbox, State, full, owned, point_of, refuse, send, session::Session, work::Work};
 use crate::context::{Context, LONGEST_REFUSAL};
 
 /// Records reports, in order, and answers them.
@@ -117,6 +117,15 @@ async fn record_all(
                 for entry in &report.entries {
                     take(context, &mut work, id, entry, now);
                 }
+                if context.own == Owner::Root
+                    && (report.applications_full || !report.applications.is_empty())
+                {
+                    let named = report.applications.iter();
+                    let named = named.filter_map(|app| convert::id("uid", &app.uid).ok());
+                    work.read_applications(&*tx, id, named).await?;
+                    owned::applications(&mut work, session, id, &report, now);
+                }
+                owned::specs(&mut work, session, &report);
                 if report.full {
                     full::collect(session, &report);
                 }
@@ -131,6 +140,7 @@ async fn record_all(
             }
         }
     }
+    let found = std::mem::take(&mut work.found);
     let touched = work.stage(&mut *tx, now);
     if tx.is_empty() {
         drop(tx);
@@ -140,6 +150,9 @@ async fn record_all(
     for child in touched {
         if let Some(session) = state.sessions.get_mut(&child) {
             session.facts = None;
+            if found.contains(&child) {
+                session.missing = None;
+            }
         }
     }
     for (child, report) in answers {
@@ -193,18 +206,26 @@ fn take(context: &Context, work: &mut Work, child: ChildId, entry: &v1::Instance
         warn!(%child, id = entry.id, "entry that cannot be understood is held back");
         return;
     };
-    let Some(mut assignment) = work.assignment(id).cloned() else {
-        return meet(work, child, id, entry, observed, now);
+    let Ok(owner) = owned::owner(entry) else {
+        warn!(%child, id = entry.id, owner = entry.owner, "entry with an unreadable owner is held back");
+        return;
+    };
+    let known = work.assignment(id).cloned();
+    if let Some(before) = known
+        .as_ref()
+        .and_then(|known| known.observed.running_since)
+    {
+        steady(before, &mut observed);
+    }
+    if context.own == Owner::Root && owner == Owner::Cluster(child) {
+        return owned::instance(work, child, id, entry, observed, now);
+    }
+    let Some(mut assignment) = known else {
+        return meet(work, child, id, entry, owner, observed, now);
     };
     if assignment.child != child && !plant::on(Plant::StatusWithoutOwner) {
         warn!(%child, instance = %id, "report about another child's assignment dropped");
         return;
-    }
-    // An age is cut to milliseconds on its way; the same start must not count as a new one.
-    if let (Some(before), Some(after)) = (assignment.observed.running_since, observed.running_since)
-        && before.since(after).max(after.since(before)) < Duration::from_secs(2)
-    {
-        observed.running_since = Some(before);
     }
     let order = Recorded {
         generation: assignment.generation,
@@ -233,6 +254,15 @@ fn take(context: &Context, work: &mut Work, child: ChildId, entry: &v1::Instance
     }
     assignment.observed = observed;
     work.put(assignment, ordered);
+}
+
+/// An age is cut to milliseconds on its way; the same start must not count as a new one.
+fn steady(before: Time, observed: &mut Observed) {
+    if let Some(after) = observed.running_since
+        && before.since(after).max(after.since(before)) < Duration::from_secs(2)
+    {
+        observed.running_since = Some(before);
+    }
 }
 
 /// The child refuses an assignment that is wanted: it is told to stop it, and the slot looks for another place.
@@ -294,6 +324,7 @@ fn meet(
     child: ChildId,
     id: AssignmentId,
     entry: &v1::InstanceReport,
+    owner: Owner,
     observed: Observed,
     now: Time,
 ) {
@@ -323,7 +354,7 @@ fn meet(
     let slot = work.slot(slot_id);
     let app = slot.map_or_else(
         || AppKey {
-            owner: Owner::Root,
+            owner,
             namespace: Name::from_any(&entry.namespace),
             name: Name::from_any(&entry.application),
         },
@@ -355,5 +386,6 @@ fn meet(
         revision: 0,
     };
     info!(application = entry.application, service = entry.service, ordinal = entry.ordinal, instance = %id, %child, buried, "found an instance that is not in the database");
+    work.found.insert(child);
     work.put(assignment, buried);
 }

@@ -14,9 +14,9 @@ use edgeio_link::{
     parent::{Facts, Send},
 };
 use edgeio_proto::link::v1;
-use edgeio_store::{AssignmentFilter, Meta, ReadTx, StoreError};
+use edgeio_store::{ApplicationFilter, AssignmentFilter, Meta, ReadTx, StoreError};
 
-use super::{Outbox, State, point_of};
+use super::{Outbox, State, owned, point_of};
 use crate::context::Context;
 
 /// Answers a report that was recorded.
@@ -35,14 +35,34 @@ pub(super) async fn answer(
         Some(facts) => facts,
         None => {
             let tx = context.store.read().await?;
-            let facts = facts(&*tx, id).await?;
+            let facts = facts(&*tx, context.own, id).await?;
             session.facts = Some(facts);
             facts
         }
     };
+    if session.missing.is_none() {
+        let tx = context.store.read().await?;
+        session.missing = Some(owned::missing_specs(&*tx, id).await?);
+    }
+    let spec_hashes = owned::ask(session, now);
+    if !spec_hashes.is_empty() {
+        let spec_hashes = spec_hashes.iter().map(|hash| hash.0.to_vec()).collect();
+        let request = v1::ReportRequest {
+            spec_hashes,
+            ..Default::default()
+        };
+        outbox.push((id, session.parent.ask_for(request)));
+    }
     match session.parent.answer(report, &facts, now) {
         None => {}
         Some(Send::AskFull) => outbox.push((id, session.parent.request(true))),
+        Some(Send::AskApplications) => {
+            let request = v1::ReportRequest {
+                applications: true,
+                ..Default::default()
+            };
+            outbox.push((id, session.parent.ask_for(request)));
+        }
         Some(send) => outbox.extend(entries(context, state, id, send).await?),
     }
     Ok(outbox)
@@ -169,7 +189,7 @@ fn render(a: &Assignment) -> v1::Assignment {
 }
 
 /// What the database says about a child.
-async fn facts(tx: &dyn ReadTx, id: ChildId) -> Result<Facts, StoreError> {
+async fn facts(tx: &dyn ReadTx, own: Owner, id: ChildId) -> Result<Facts, StoreError> {
     let meta = tx.meta().await?;
     let rows = tx
         .assignments(&AssignmentFilter {
@@ -178,6 +198,17 @@ async fn facts(tx: &dyn ReadTx, id: ChildId) -> Result<Facts, StoreError> {
         })
         .await?;
     let held = rows.iter().filter(|a| a.desired != Desired::Stop);
+    // A worker owns no application.
+    let applications = if own == Owner::Root {
+        let owner = Some(Owner::Cluster(id));
+        let filter = ApplicationFilter {
+            owner,
+            ..Default::default()
+        };
+        tx.applications(&filter).await?
+    } else {
+        Vec::new()
+    };
     Ok(Facts {
         point: point_of(&meta),
         newest_order: rows.iter().map(|a| a.order_revision).max().unwrap_or(0),
@@ -186,5 +217,6 @@ async fn facts(tx: &dyn ReadTx, id: ChildId) -> Result<Facts, StoreError> {
                 .map(|a| (a.id, a.generation, a.desired, a.restart_count)),
         ),
         states: digest::states(held.map(|a| (a.id, a.observed.phase, a.observed.restarts))),
+        applications: digest::applications(&applications),
     })
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use edgeio_domain::{
     child::Accepted,
-    ids::AssignmentId,
+    ids::{AppUid, AssignmentId, SpecHash},
     plant::{self, Plant},
+    time::Time,
 };
 use edgeio_link::{
+    chunk::Assembly,
     parent::{Facts, Parent},
     version::Agreed,
 };
@@ -23,6 +25,14 @@ pub(super) struct Session {
     pub(super) told: (u64, BTreeSet<AssignmentId>),
     /// What the database says about the child; `None` when it must be read again.
     pub(super) facts: Option<Facts>,
+    /// Parts of a list of all applications that the child owns, by the number of the report with the first one.
+    pub(super) applications: Assembly<u64, BTreeSet<AppUid>>,
+    /// Specs that something of this child has and the database has not; `None` when it must be looked up.
+    pub(super) missing: Option<BTreeSet<SpecHash>>,
+    /// Specs that were asked for and did not come yet.
+    pub(super) asked_specs: BTreeSet<SpecHash>,
+    /// When specs were asked for last.
+    pub(super) specs_asked_at: Option<Time>,
 }
 
 impl Session {
@@ -33,6 +43,10 @@ impl Session {
             applied: None,
             told: (0, BTreeSet::new()),
             facts: None,
+            applications: Assembly::default(),
+            missing: None,
+            asked_specs: BTreeSet::new(),
+            specs_asked_at: None,
         }
     }
 

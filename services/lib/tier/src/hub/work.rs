@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edgeio_domain::{
     child::Child,
-    ids::{AssignmentId, ChildId, SlotId},
-    records::{Assignment, Slot},
+    ids::{AppUid, AssignmentId, ChildId, SlotId},
+    records::{Application, Assignment, Owner, Slot},
     time::Time,
 };
-use edgeio_store::{AssignmentFilter, SlotFilter, StoreError, Write, WriteTx};
+use edgeio_store::{ApplicationFilter, AssignmentFilter, SlotFilter, StoreError, Write, WriteTx};
 use uuid::Uuid;
 
 /// A row and what becomes of it.
@@ -25,8 +25,12 @@ pub(super) struct Work {
     slots: BTreeMap<SlotId, Slot>,
     changed_slots: BTreeSet<SlotId>,
     children: BTreeMap<ChildId, (Child, Child)>,
+    /// Applications that children own: as recorded, and what becomes of them.
+    applications: BTreeMap<AppUid, (Option<Application>, Option<Application>)>,
     tombstones: BTreeSet<Uuid>,
     writes: Vec<Write>,
+    /// Children with something that is not in the database.
+    pub(super) found: BTreeSet<ChildId>,
 }
 
 impl Work {
@@ -90,8 +94,10 @@ impl Work {
             slots: found,
             changed_slots: BTreeSet::new(),
             children,
+            applications: BTreeMap::new(),
             tombstones,
             writes: Vec::new(),
+            found: BTreeSet::new(),
         })
     }
 
@@ -113,6 +119,68 @@ impl Work {
             });
         }
         Ok(())
+    }
+
+    /// Adds the applications that a child owns, and those that it names, whoever owns them.
+    pub(super) async fn read_applications(
+        &mut self,
+        tx: &dyn WriteTx,
+        child: ChildId,
+        named: impl Iterator<Item = AppUid>,
+    ) -> Result<(), StoreError> {
+        let filter = ApplicationFilter {
+            owner: Some(Owner::Cluster(child)),
+            ..Default::default()
+        };
+        for application in tx.applications(&filter).await? {
+            self.applications
+                .entry(application.uid)
+                .or_insert_with(|| (Some(application.clone()), Some(application)));
+        }
+        for uid in named {
+            if !self.applications.contains_key(&uid)
+                && let Some(application) = tx.application(uid).await?
+            {
+                let ends = (Some(application.clone()), Some(application));
+                self.applications.insert(uid, ends);
+            }
+        }
+        Ok(())
+    }
+
+    /// An application that a child owns, if it was read.
+    pub(super) fn application(&self, uid: AppUid) -> Option<&Application> {
+        self.applications.get(&uid)?.1.as_ref()
+    }
+
+    /// Puts an application that a child owns. Another one of its name is gone: the child has only one.
+    pub(super) fn put_application(&mut self, application: Application) {
+        for (uid, (_, now)) in &mut self.applications {
+            if *uid != application.uid && now.as_ref().is_some_and(|a| a.key == application.key) {
+                *now = None;
+            }
+        }
+        let ends = self.applications.entry(application.uid).or_default();
+        ends.1 = Some(application);
+    }
+
+    /// The child owns this application no more.
+    pub(super) fn lose_application(&mut self, child: ChildId, uid: AppUid) {
+        if let Some((_, now)) = self.applications.get_mut(&uid)
+            && now
+                .as_ref()
+                .is_some_and(|a| a.key.owner == Owner::Cluster(child))
+        {
+            *now = None;
+        }
+    }
+
+    /// The child owns these applications and no others.
+    pub(super) fn keep_applications(&mut self, child: ChildId, uids: &BTreeSet<AppUid>) {
+        let all: Vec<AppUid> = self.applications.keys().copied().collect();
+        for uid in all.into_iter().filter(|uid| !uids.contains(uid)) {
+            self.lose_application(child, uid);
+        }
     }
 
     pub(super) fn child(&self, id: ChildId) -> Option<&Child> {
@@ -181,6 +249,23 @@ impl Work {
                 after.last_heard = now;
                 touched.insert(after.id);
                 tx.stage(Write::PutChild(after));
+            }
+        }
+        for (uid, ends) in self.applications {
+            let owner = |app: &Application| match app.key.owner {
+                Owner::Cluster(child) => Some(child),
+                Owner::Root => None,
+            };
+            match ends {
+                (before, Some(after)) if before.as_ref() != Some(&after) => {
+                    touched.extend(owner(&after));
+                    tx.stage(Write::PutApplication(after));
+                }
+                (Some(before), None) => {
+                    touched.extend(owner(&before));
+                    tx.stage(Write::DeleteApplication(uid));
+                }
+                (Some(_) | None, Some(_)) | (None, None) => {}
             }
         }
         for id in self.changed_slots {

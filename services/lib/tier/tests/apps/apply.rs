@@ -254,7 +254,12 @@ async fn what_another_tier_owns_is_changed_there() {
         revision: 0,
     };
     bed.write([Write::PutApplication(foreign.clone())]).await;
-    let error = bed.apply(web(1)).await.unwrap_err();
+    let scale = v1::ScaleRequest {
+        name: "web".into(),
+        replicas: 3,
+        ..Default::default()
+    };
+    let error = bed.scale(scale.clone()).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.reason()),
         (Kind::FailedPrecondition, "OWNED_ELSEWHERE")
@@ -266,6 +271,15 @@ async fn what_another_tier_owns_is_changed_there() {
     assert_eq!(error.metadata(), [("owner", "cluster north".to_owned())]);
     // It can be looked at all the same.
     assert_eq!(bed.get("web").await.unwrap().owner, "cluster north");
+    // The name is free here: owner and name together are the key.
+    let answer = bed.applied(web(1)).await;
+    assert_eq!((answer.owner.as_str(), answer.version), ("root", 1));
+    assert_eq!(bed.get("web").await.unwrap().owner, "root");
+    assert_eq!(
+        bed.scale(scale).await.unwrap().application.unwrap().version,
+        2
+    );
+    assert_eq!(bed.count().await, 2);
 
     let bed = Bed::cluster();
     let of_root = Application {

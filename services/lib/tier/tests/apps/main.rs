@@ -12,6 +12,7 @@ mod delete;
 mod found;
 mod lists;
 mod once;
+mod owned;
 mod plan;
 mod scale;
 mod support;

@@ -10,6 +10,7 @@ mod bed;
 mod found;
 mod lost;
 mod orders;
+mod owned;
 mod replicas;
 mod sessions;
 mod silence;

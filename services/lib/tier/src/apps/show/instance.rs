@@ -68,9 +68,7 @@ impl Picture<'_> {
             output_tail: observed.output_tail.clone(),
             handle: observed.handle.clone(),
             candidates: candidates(&observed.candidates),
-            retiring: slot.map_or(assignment.desired == Desired::Stop, |slot| {
-                slot.desired == Desired::Stop
-            }),
+            retiring: slot.map_or(ends(assignment), |slot| slot.desired == Desired::Stop),
             owner: self.owner(assignment.app.owner),
         };
         let orphan = slot
@@ -80,7 +78,8 @@ impl Picture<'_> {
             "Unconfirmed".clone_into(&mut instance.reason);
             instance.message = silent;
         }
-        if assignment.desired == Desired::Hold || orphan {
+        let held = assignment.desired == Desired::Hold && !assignment.is_mirror();
+        if held || orphan {
             HELD.clone_into(&mut instance.reason);
             instance.message = if orphan {
                 "the root does not name it any more: it runs on until somebody decides".to_owned()
@@ -137,6 +136,36 @@ impl Picture<'_> {
             retiring,
             ..v1::Instance::default()
         }
+    }
+}
+
+/// Whether something without a slot ends. Of what a cluster owns only its phase tells.
+fn ends(assignment: &Assignment) -> bool {
+    assignment.desired == Desired::Stop
+        || assignment.is_mirror() && assignment.observed.phase == Phase::Stopping
+}
+
+/// The slot that an instance of a cluster's own application fills there, as far as it is known here.
+pub(super) fn mirrored_slot(assignment: &Assignment) -> Slot {
+    Slot {
+        id: assignment.slot,
+        app: assignment.app.clone(),
+        app_uid: assignment.app_uid,
+        service: assignment.service.clone(),
+        ordinal: assignment.ordinal,
+        desired: if ends(assignment) {
+            Desired::Stop
+        } else {
+            Desired::Run
+        },
+        restart_count: assignment.restart_count,
+        spec_hash: assignment.spec_hash,
+        demand: assignment.demand,
+        upstream: None,
+        refusals: Vec::new(),
+        pending: assignment.observed.candidates.clone(),
+        created_at: assignment.created_at,
+        revision: assignment.revision,
     }
 }
 

@@ -81,8 +81,10 @@ impl<'a> Picture<'a> {
             uid,
             ..AssignmentFilter::default()
         };
-        let slots = tx.slots(&slots).await?;
+        let mut slots = tx.slots(&slots).await?;
         let assignments = tx.assignments(&assignments).await?;
+        let mirrors = assignments.iter().filter(|a| a.is_mirror());
+        slots.extend(mirrors.map(instance::mirrored_slot));
         Ok(self.application(application, specs, &slots, &assignments))
     }
 
@@ -92,6 +94,31 @@ impl<'a> Picture<'a> {
             Owner::Root => "root".to_owned(),
             own if own == self.scope.own => format!("cluster {}", self.scope.name),
             Owner::Cluster(id) => format!("cluster {}", self.child(id)),
+        }
+    }
+
+    /// Several owners in one phrase.
+    pub(crate) fn owners(&self, owners: &[Owner]) -> String {
+        let names: Vec<String> = owners.iter().map(|owner| self.owner(*owner)).collect();
+        names.join(" and ")
+    }
+
+    /// Where the APIs of these owners are, as the end of a sentence; nothing where none is known.
+    pub(crate) fn remedy(&self, owners: &[Owner]) -> String {
+        let address = |owner: &Owner| match owner {
+            Owner::Root => Some(self.scope.parent.clone()),
+            Owner::Cluster(id) => self.children.get(id).map(|child| child.address.clone()),
+        };
+        let known: Vec<String> = owners
+            .iter()
+            .filter_map(address)
+            .filter(|address| !address.is_empty())
+            .map(|address| format!("--server {address}"))
+            .collect();
+        if known.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", known.join(" or "))
         }
     }
 
