@@ -14,7 +14,7 @@ use edgeio_integration_tests::testbed::{
 use crate::seen::seen;
 
 /// Removes a database with all files that belong to it.
-fn lose(data: &Path, name: &str) -> Result<()> {
+pub(crate) fn lose(data: &Path, name: &str) -> Result<()> {
     let entries = std::fs::read_dir(data).context("list the files")?;
     for entry in entries {
         let path = entry?.path();

@@ -12,6 +12,7 @@ mod grpcurl;
 mod kill;
 mod listening;
 mod meddling;
+mod owners;
 mod placement;
 mod power;
 mod pull;
