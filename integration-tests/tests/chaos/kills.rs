@@ -91,7 +91,7 @@ async fn story(bed: &Bed, seed: u64, kills: u64) -> Result<()> {
     .await?;
 
     let mut dice = StdRng::seed_from_u64(seed);
-    let user = |name| User::new(name, StdRng::from_rng(&mut dice), &image);
+    let user = |name| User::new(name, root, StdRng::from_rng(&mut dice), &image);
     let [mut ann, mut bob, mut cid] = ["ann", "bob", "cid"].map(user);
     let enough = Cell::new(false);
     let (killed, ..) = futures::try_join!(

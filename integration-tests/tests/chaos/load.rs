@@ -4,13 +4,15 @@
 use std::{
     cell::Cell,
     collections::BTreeMap,
+    ops::Range,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use edgeio_client::is_transient;
 use edgeio_integration_tests::testbed::{
-    Bed,
+    Bed, Tier,
     diary::{Account, Diary},
     manifest::{app, container},
 };
@@ -49,25 +51,46 @@ enum Request {
     Delete(DeleteRequest),
 }
 
-/// A user. What it wishes is what was acknowledged.
+/// A user of a tier. What it wishes is what was acknowledged.
 pub(crate) struct User {
     name: String,
+    tier: Tier,
+    /// Milliseconds between two wishes.
+    pace: Range<u64>,
+    most: u32,
     dice: StdRng,
-    image: String,
+    image: Option<String>,
     pub(crate) wishes: BTreeMap<String, Wish>,
     pub(crate) deleted: Vec<String>,
     past: Vec<Request>,
     made: u32,
     pub(crate) acknowledged: u32,
     pub(crate) repeated: u32,
+    /// A request is under way.
+    pub(crate) asking: Rc<Cell<bool>>,
 }
 
 impl User {
-    pub(crate) fn new(name: &str, dice: StdRng, image: &str) -> Self {
+    /// A user who takes some time between two wishes and also runs containers of `image`.
+    pub(crate) fn new(name: &str, tier: &Tier, dice: StdRng, image: &str) -> Self {
+        Self {
+            image: Some(image.to_owned()),
+            pace: 50..600,
+            most: REPLICAS,
+            ..Self::hasty(name, tier, dice)
+        }
+    }
+
+    /// A user who wishes as fast as it is answered, for little at a time: so that the database is always being written.
+    pub(crate) fn hasty(name: &str, tier: &Tier, dice: StdRng) -> Self {
         Self {
             name: name.to_owned(),
+            tier: tier.clone(),
+            pace: 1..30,
+            most: 1,
+            asking: Rc::default(),
             dice,
-            image: image.to_owned(),
+            image: None,
             wishes: BTreeMap::new(),
             deleted: Vec::new(),
             past: Vec::new(),
@@ -83,7 +106,7 @@ impl User {
             self.step(bed)
                 .await
                 .with_context(|| format!("user {}", self.name))?;
-            let pause = self.dice.random_range(50..600);
+            let pause = self.dice.random_range(self.pace.clone());
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
         Ok(())
@@ -94,7 +117,7 @@ impl User {
             let old = self.past.iter().choose(&mut self.dice).cloned();
             self.repeated += 1;
             return match old {
-                Some(old) => send(bed, &old).await.context("an old request again"),
+                Some(old) => self.ask(&old).await.context("an old request again"),
                 None => Ok(()),
             };
         }
@@ -103,7 +126,7 @@ impl User {
         match one {
             Some(name) if kind < 4 => self.scale(bed, &name).await,
             Some(name) if kind < 6 => self.update(bed, &name).await,
-            Some(name) if kind < 8 || self.wishes.len() >= APPS => self.delete(bed, &name).await,
+            Some(name) if kind < 8 || self.wishes.len() >= APPS => self.delete(&name).await,
             _ => self.create(bed).await,
         }
     }
@@ -112,14 +135,14 @@ impl User {
         self.made += 1;
         let name = format!("{}-{}", self.name, self.made);
         let wish = Wish {
-            replicas: self.dice.random_range(1..=REPLICAS),
+            replicas: self.dice.random_range(1..=self.most),
             word: "w0".to_owned(),
-            contained: self.dice.random_bool(0.2),
+            contained: self.image.is_some() && self.dice.random_bool(0.2),
             shrunk: false,
         };
         let mut service = self.service(bed, &wish);
         service.replicas = Some(wish.replicas);
-        self.apply(bed, &name, service).await?;
+        self.apply(&name, service).await?;
         self.wishes.insert(name, wish);
         Ok(())
     }
@@ -131,13 +154,13 @@ impl User {
         };
         wish.word = format!("w{}", self.dice.random_range(1..1000));
         let service = self.service(bed, &wish);
-        self.apply(bed, name, service).await?;
+        self.apply(name, service).await?;
         self.wishes.insert(name.to_owned(), wish);
         Ok(())
     }
 
     async fn scale(&mut self, bed: &Bed, name: &str) -> Result<()> {
-        let replicas = self.dice.random_range(0..=REPLICAS);
+        let replicas = self.dice.random_range(0..=self.most);
         let open = open_of(&Diary::of(bed).account()?, name);
         let Some(wish) = self.wishes.get_mut(name) else {
             return Ok(());
@@ -159,33 +182,33 @@ impl User {
         };
         wish.shrunk |= replicas < wish.replicas;
         wish.replicas = replicas;
-        self.send(bed, Request::Scale(request)).await
+        self.send(Request::Scale(request)).await
     }
 
-    async fn delete(&mut self, bed: &Bed, name: &str) -> Result<()> {
+    async fn delete(&mut self, name: &str) -> Result<()> {
         let request = DeleteRequest {
             name: name.to_owned(),
             request_id: Uuid::new_v4().to_string(),
             ..DeleteRequest::default()
         };
-        self.send(bed, Request::Delete(request)).await?;
+        self.send(Request::Delete(request)).await?;
         self.wishes.remove(name);
         self.deleted.push(name.to_owned());
         Ok(())
     }
 
-    async fn apply(&mut self, bed: &Bed, name: &str, service: ServiceSpec) -> Result<()> {
+    async fn apply(&mut self, name: &str, service: ServiceSpec) -> Result<()> {
         let request = ApplyRequest {
             application: Some(app(name, [service])),
             request_id: Uuid::new_v4().to_string(),
             ..ApplyRequest::default()
         };
-        self.send(bed, Request::Apply(request)).await
+        self.send(Request::Apply(request)).await
     }
 
     fn service(&self, bed: &Bed, wish: &Wish) -> ServiceSpec {
-        let mut service = if wish.contained {
-            let mut service = container(SERVICE, 1, &self.image);
+        let mut service = if let Some(image) = self.image.as_ref().filter(|_| wish.contained) {
+            let mut service = container(SERVICE, 1, image);
             service.env.insert("WORD".to_owned(), wish.word.clone());
             service
         } else {
@@ -195,11 +218,40 @@ impl User {
         service
     }
 
-    async fn send(&mut self, bed: &Bed, request: Request) -> Result<()> {
-        send(bed, &request).await?;
+    async fn send(&mut self, request: Request) -> Result<()> {
+        self.ask(&request).await?;
         self.acknowledged += 1;
         self.past.push(request);
         Ok(())
+    }
+
+    /// Sends a request until it is answered.
+    async fn ask(&self, request: &Request) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        self.asking.set(true);
+        loop {
+            let mut api = self.tier.applications();
+            let answer: Result<(), Status> = match request.clone() {
+                Request::Apply(request) => api.apply(request).await.map(drop),
+                Request::Scale(request) => api.scale(request).await.map(drop),
+                Request::Delete(request) => api.delete(request).await.map(drop),
+            };
+            match answer {
+                Ok(()) => {
+                    self.asking.set(false);
+                    return Ok(());
+                }
+                Err(status)
+                    if !is_transient(&status) && status.code() != Code::DeadlineExceeded =>
+                {
+                    bail!("{request:?}: {status:?}");
+                }
+                Err(status) if Instant::now() > until => {
+                    bail!("not answered in {PATIENCE:?}: {request:?}: {status:?}");
+                }
+                Err(_) => tokio::time::sleep(AGAIN).await,
+            }
+        }
     }
 }
 
@@ -209,27 +261,4 @@ fn open_of(account: &Account, application: &str) -> usize {
     open.filter(|(replica, _)| replica.application == application)
         .map(|(_, runs)| runs.len())
         .sum()
-}
-
-/// Sends a request until it is answered.
-async fn send(bed: &Bed, request: &Request) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let mut api = bed.root().applications();
-        let answer: Result<(), Status> = match request.clone() {
-            Request::Apply(request) => api.apply(request).await.map(drop),
-            Request::Scale(request) => api.scale(request).await.map(drop),
-            Request::Delete(request) => api.delete(request).await.map(drop),
-        };
-        match answer {
-            Ok(()) => return Ok(()),
-            Err(status) if !is_transient(&status) && status.code() != Code::DeadlineExceeded => {
-                bail!("{request:?}: {status:?}");
-            }
-            Err(status) if Instant::now() > until => {
-                bail!("not answered in {PATIENCE:?}: {request:?}: {status:?}");
-            }
-            Err(_) => tokio::time::sleep(AGAIN).await,
-        }
-    }
 }

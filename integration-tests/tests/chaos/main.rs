@@ -7,6 +7,8 @@
 
 mod broker;
 mod calm;
+mod commits;
+mod copies;
 mod kills;
 mod load;
 mod partitions;

@@ -175,6 +175,14 @@ fn realise(slot: &Slot, assignments: &[&Assignment], now: Time, actions: &mut Ve
         );
         stopping = true;
     }
+    // What the parent's snapshot does not name is held, which is to leave it alone: once nothing of it is there any more,
+    // nothing is started in its place. It may have been stopped for good since an old copy of the database was made.
+    if slot.upstream.as_ref().is_some_and(|up| up.orphan) && keep.is_none() {
+        if !stopping {
+            actions.push(Action::RemoveSlot(slot.id));
+        }
+        return;
+    }
     // A new instance waits until the one before it is known to have stopped: they may share a port or a volume.
     if keep.is_none() && !stopping {
         match slot

@@ -291,6 +291,25 @@ fn a_slot_that_the_parent_saw_running_is_waited_for() {
     assert_eq!(world.plan(), [Action::Wait(Time(10))]);
 }
 
+#[test]
+fn what_the_parent_does_not_name_is_not_started_again() {
+    let mut world = World::new(app(1, 1));
+    world.settle();
+    let slot = world.slots[0].id;
+    world.slots[0].upstream = Some(crate::records::Upstream {
+        slot: SlotId::default(),
+        generation: 1,
+        recorded: None,
+        hold_until: Time(0),
+        orphan: true,
+        returned: None,
+    });
+    assert_eq!(world.plan(), [], "what runs is left alone");
+    // Its worker says that it was stopped for good.
+    world.assignments.clear();
+    assert_eq!(world.plan(), [Action::RemoveSlot(slot)]);
+}
+
 proptest! {
     #[test]
     fn any_history_of_wishes_settles(wishes in prop::collection::vec((0u32..8, 0u8..3), 1..8)) {

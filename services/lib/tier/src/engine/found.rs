@@ -3,7 +3,8 @@
 //! A tier that lost its database holds what its children report and leaves it alone. When a user applies the application
 //! again, that is the decision that was waited for: what was found fills the replicas of its number, and what is more than
 //! the application asks for is retired. Deliberately absent: guessing. Without an application of that owner, namespace and
-//! name nothing is touched.
+//! name nothing is touched; and where an old copy of the database was put back, the application in it was decided on before
+//! anything was found: it is filled up, and what is more stays held until a user changes it.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -54,6 +55,11 @@ pub(super) fn take_over(
         let there = slots.values().find(same);
         let slot = match there {
             Some(slot) if !filled(slot) => slot.id,
+            None if !wants_more(application, assignment, slots)
+                && application.revision < assignment.revision =>
+            {
+                continue;
+            }
             Some(_) | None => {
                 let slot = slot_for(assignment, application, there.is_some(), now);
                 let id = slot.id;
@@ -68,6 +74,24 @@ pub(super) fn take_over(
         }
     }
     made
+}
+
+/// Whether the application asks for more replicas of the service than there are slots.
+fn wants_more(
+    application: &Application,
+    found: &Assignment,
+    slots: &BTreeMap<SlotId, Slot>,
+) -> bool {
+    let service = application
+        .services
+        .iter()
+        .find(|service| service.name == found.service);
+    let there = slots.values().filter(|slot| {
+        slot.app_uid == application.uid
+            && slot.service == found.service
+            && slot.desired != Desired::Stop
+    });
+    service.is_some_and(|service| there.count() < service.replicas as usize)
 }
 
 /// A slot that is filled by what was found; one that is to end when another has that number already.

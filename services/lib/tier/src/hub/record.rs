@@ -8,7 +8,7 @@ use edgeio_domain::{
     lifecycle::Phase,
     name::Name,
     plant::{self, Plant},
-    records::{AppKey, Assignment, Desired, Event, Observed, Owner, Refusal, Slot},
+    records::{AppKey, Assignment, Desired, Event, Incarnation, Observed, Owner, Refusal, Slot},
     time::Time,
 };
 use edgeio_link::{
@@ -308,6 +308,22 @@ fn refused(
         });
     });
     if rejection.reason() == v1::RejectionReason::Tombstoned {
+        // Only a database that is older than the truth wants what it has stopped for good. The parent may not want it any
+        // more either, so it is given the time to say so before anything is started in its place.
+        let incarnation = Incarnation {
+            instance: assignment.id,
+            worker: child,
+            worker_name: work
+                .child(child)
+                .and_then(|c| c.name.as_ref())
+                .map_or_else(String::new, ToString::to_string),
+        };
+        work.change_slot(assignment.slot, |slot| {
+            if let Some(upstream) = &mut slot.upstream {
+                upstream.recorded = Some(incarnation);
+                upstream.hold_until = now + context.times.adopt_window;
+            }
+        });
         work.delete(assignment.id);
         return;
     }

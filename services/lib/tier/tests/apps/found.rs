@@ -97,6 +97,47 @@ async fn what_is_more_than_the_application_asks_for_is_retired() {
 }
 
 #[tokio::test]
+async fn what_an_old_copy_does_not_know_is_left_alone_until_a_user_decides() {
+    let bed = Bed::root();
+    bed.child("a", 8).await;
+    bed.applied(web(3)).await;
+    bed.settle().await;
+    let before = bed.assignments().await;
+    // The copy is of a time when one replica was wished.
+    let tx = bed.store.read().await.unwrap();
+    let mut applications = tx
+        .applications(&ApplicationFilter::default())
+        .await
+        .unwrap();
+    let slots = tx.slots(&SlotFilter::default()).await.unwrap();
+    drop(tx);
+    let mut copy = applications.remove(0);
+    copy.services[0].replicas = 1;
+    let newer: Vec<Assignment> = before.iter().filter(|a| a.ordinal > 0).cloned().collect();
+    let mut writes = vec![Write::PutApplication(copy)];
+    let later = |slot: &&edgeio_domain::records::Slot| slot.ordinal > 0;
+    writes.extend(slots.iter().filter(later).map(|s| Write::DeleteSlot(s.id)));
+    writes.extend(newer.iter().map(|a| Write::DeleteAssignment(a.id)));
+    bed.write(writes).await;
+    bed.write(found(&newer)).await;
+    bed.settle().await;
+    let held = bed.assignments().await;
+    assert_eq!(ids(&held), ids(&before), "nothing was stopped");
+    let holds = held.iter().filter(|a| a.desired == Desired::Hold).count();
+    assert_eq!(holds, 2);
+
+    bed.applied(web(3)).await;
+    bed.settle().await;
+    let after = bed.assignments().await;
+    assert_eq!(
+        ids(&after),
+        ids(&before),
+        "what was found fills what is wished"
+    );
+    assert!(after.iter().all(|a| a.desired == Desired::Run));
+}
+
+#[tokio::test]
 async fn an_application_that_waits_is_filled_by_what_is_found_later() {
     let bed = Bed::root();
     let child = bed.child("a", 8).await;
