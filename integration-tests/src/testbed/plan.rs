@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -39,6 +40,8 @@ pub struct Testbed {
     disks: BTreeMap<String, u32>,
     /// Programs behind a link of their own.
     apart: BTreeSet<String>,
+    /// Programs that begin as another version, and its file.
+    files: BTreeMap<String, PathBuf>,
     clusters: Vec<Cluster>,
     expected: Vec<Expected>,
 }
@@ -69,6 +72,7 @@ impl Testbed {
             args: BTreeMap::new(),
             disks: BTreeMap::new(),
             apart: BTreeSet::new(),
+            files: BTreeMap::new(),
             clusters: Vec::new(),
             expected: Vec::new(),
         }
@@ -157,6 +161,13 @@ impl Testbed {
     #[must_use]
     pub fn apart(mut self, name: &str) -> Self {
         self.apart.insert(name.to_owned());
+        self
+    }
+
+    /// A program of the bed begins as another version.
+    #[must_use]
+    pub fn begins_as(mut self, name: &str, file: PathBuf) -> Self {
+        self.files.insert(name.to_owned(), file);
         self
     }
 
@@ -302,6 +313,11 @@ impl Testbed {
                 }
             }
             clusters.insert(cluster.name.clone(), Tier::on(loopback(port))?);
+        }
+        for program in &programs {
+            if let Some(file) = self.files.get(program.name()) {
+                program.becomes(file.clone());
+            }
         }
         let names = programs.iter().map(|p| p.name().to_owned());
         let first = names.filter(|name| !later.contains(name)).collect();

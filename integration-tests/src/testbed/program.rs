@@ -24,7 +24,8 @@ const LOOK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Program {
     name: String,
-    file: PathBuf,
+    /// Another version's, perhaps, from one start to the next.
+    file: Mutex<PathBuf>,
     args: Vec<OsString>,
     listens: Option<SocketAddr>,
     log: PathBuf,
@@ -44,7 +45,7 @@ impl Program {
     ) -> Self {
         Self {
             name: name.to_owned(),
-            file,
+            file: Mutex::new(file),
             args: args.into_iter().map(|a| a.as_ref().to_owned()).collect(),
             listens,
             log: dir.join(format!("{name}.log")),
@@ -57,6 +58,16 @@ impl Program {
     pub(super) fn within(mut self, namespace: Option<String>) -> Self {
         self.namespace = namespace;
         self
+    }
+
+    /// Takes the program from another file from its next start on.
+    pub fn becomes(&self, file: PathBuf) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+    }
+
+    fn file(&self) -> PathBuf {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.clone()
     }
 
     /// Its name in the bed.
@@ -101,7 +112,7 @@ impl Program {
             command.args(["nsenter", &net, "--"]);
         }
         command
-            .arg(&self.file)
+            .arg(self.file())
             .args(&self.args)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
