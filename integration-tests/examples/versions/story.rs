@@ -106,14 +106,14 @@ impl Story {
 
 /// Kills a program and starts another version of it on the same data.
 async fn replace(bed: &Bed, name: &str, file: PathBuf) -> Result<()> {
-    let from = Instant::now();
     bed.kill(name).await?;
     bed.program(name)?.becomes(file);
     bed.start(name).await?;
+    let from = Instant::now();
     bed.ready(&["a1"]).await?;
-    bed.root().running("shop", "job", 3).await?;
+    changes(bed, &format!("after-{name}")).await?;
     say(&format!(
-        "{name} replaced, all ready after {:.1?}",
+        "{name} replaced; an application came, grew, changed and went in {:.1?}",
         from.elapsed()
     ));
     Ok(())
