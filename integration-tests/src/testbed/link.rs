@@ -126,6 +126,26 @@ impl Link {
         self.iptables(&["-w", "-F"])
     }
 
+    /// Takes the cable out: the program has only `lo`.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn unplug(&self) -> Result<()> {
+        ip(&["-netns", &self.name, "link", "set", "eth0", "down"])
+    }
+
+    /// Puts the cable in again.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn plug(&self) -> Result<()> {
+        let name = self.name.as_str();
+        ip(&["-netns", name, "link", "set", "eth0", "up"])?;
+        // Routes go with the interface.
+        let gate = self.host().to_string();
+        ip(&["-netns", name, "route", "replace", "default", "via", &gate])
+    }
+
     fn iptables(&self, args: &[&str]) -> Result<()> {
         let net = format!("--net=/run/netns/{}", self.name);
         let done = Command::new("nsenter")

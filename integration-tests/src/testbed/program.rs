@@ -15,10 +15,13 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use uuid::Uuid;
 
 /// How long a start or a graceful stop may take on a machine that is busy with other stories.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(10);
+/// Puts a file in the place of the boot id and becomes the program.
+const BOOT: &str = r#"mount --bind "$1" /proc/sys/kernel/random/boot_id; shift; exec "$@""#;
 
 /// A program, running or not.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub struct Program {
     log: PathBuf,
     /// The network namespace that it runs in, if not that of the tests.
     namespace: Option<String>,
+    /// What it reads as the id of the machine's boot, since [`Program::reboot`].
+    boot: Mutex<Option<PathBuf>>,
     child: Mutex<Option<Child>>,
 }
 
@@ -50,6 +55,7 @@ impl Program {
             listens,
             log: dir.join(format!("{name}.log")),
             namespace: None,
+            boot: Mutex::new(None),
             child: Mutex::new(None),
         }
     }
@@ -68,6 +74,20 @@ impl Program {
     fn file(&self) -> PathBuf {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.clone()
+    }
+
+    /// The machine that it runs on has booted anew, as far as the kernel tells it: from its next start on it and what it
+    /// starts read another boot id. Needs the right to mount.
+    ///
+    /// # Errors
+    /// The file with the id cannot be written.
+    pub fn reboot(&self) -> Result<()> {
+        let file = self.log.with_extension(format!("boot-{}", Uuid::new_v4()));
+        fs::write(&file, format!("{}\n", Uuid::new_v4()))
+            .with_context(|| format!("write {}", file.display()))?;
+        let mut boot = self.boot.lock().unwrap_or_else(PoisonError::into_inner);
+        *boot = Some(file);
+        Ok(())
     }
 
     /// Its name in the bed.
@@ -111,6 +131,14 @@ impl Program {
             let net = format!("--net=/run/netns/{namespace}");
             command.args(["nsenter", &net, "--"]);
         }
+        let boot = self.boot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(boot) = boot.as_ref() {
+            // In a namespace of its own, so that nobody else sees that boot. Nothing forks: the process stays the one that
+            // is waited for.
+            command.args(["unshare", "--mount", "--", "sh", "-ec", BOOT, "sh"]);
+            command.arg(boot);
+        }
+        drop(boot);
         command
             .arg(self.file())
             .args(&self.args)

@@ -6,6 +6,7 @@
 mod absent;
 mod autonomy;
 mod bridges;
+mod climbs;
 mod clusters;
 mod database;
 mod grpcurl;
@@ -16,6 +17,7 @@ mod owners;
 mod placement;
 mod power;
 mod pull;
+mod reboot;
 mod refusals;
 mod restart;
 mod scale;
