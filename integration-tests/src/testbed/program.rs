@@ -90,6 +90,11 @@ impl Program {
         Ok(())
     }
 
+    fn boot(&self) -> Option<PathBuf> {
+        let boot = self.boot.lock().unwrap_or_else(PoisonError::into_inner);
+        boot.clone()
+    }
+
     /// Its name in the bed.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -131,14 +136,12 @@ impl Program {
             let net = format!("--net=/run/netns/{namespace}");
             command.args(["nsenter", &net, "--"]);
         }
-        let boot = self.boot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(boot) = boot.as_ref() {
+        if let Some(boot) = self.boot() {
             // In a namespace of its own, so that nobody else sees that boot. Nothing forks: the process stays the one that
             // is waited for.
             command.args(["unshare", "--mount", "--", "sh", "-ec", BOOT, "sh"]);
             command.arg(boot);
         }
-        drop(boot);
         command
             .arg(self.file())
             .args(&self.args)

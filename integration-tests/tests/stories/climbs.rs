@@ -119,7 +119,7 @@ async fn a_cluster_that_filled_up_since_the_root_decided_hands_it_back() -> Resu
             )
             .await?;
             bed.link("root")?.heal()?;
-            waits(root, "job", 1, &[("cluster a", "cpu")]).await?;
+            waits(root, "job", 1, &[("cluster a", "CPU")]).await?;
             ensure!(
                 a.running("own", "own", 1).await?.keys().eq(own.keys()),
                 "what ran there was touched"
@@ -136,7 +136,7 @@ async fn a_cluster_that_filled_up_since_the_root_decided_hands_it_back() -> Resu
                 root,
                 "more",
                 1,
-                &[("cluster a", "cpu"), ("cluster b", "cpu")],
+                &[("cluster a", "CPU"), ("cluster b", "CPU")],
             )
             .await?;
             a.delete("own").await?;

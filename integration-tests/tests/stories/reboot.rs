@@ -196,10 +196,10 @@ async fn a_site_that_boots_without_its_root_runs_what_it_ran_and_takes_more() ->
             let before = stayers(bed);
 
             bed.kill("root").await?;
+            power_cut(bed, &["a1", "a2"]).await?;
             for program in ["bridge-a", "nats-a", "cluster-a"] {
                 bed.kill(program).await?;
             }
-            power_cut(bed, &["a1", "a2"]).await?;
             bed.program("cluster-a")?.reboot()?;
             // As machines come up: nobody waits for anybody.
             for program in ["a1", "a2", "cluster-a", "nats-a", "bridge-a"] {
