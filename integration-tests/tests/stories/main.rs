@@ -10,6 +10,7 @@ mod climbs;
 mod clusters;
 mod database;
 mod grpcurl;
+mod held;
 mod kill;
 mod listening;
 mod meddling;

@@ -174,10 +174,12 @@ impl Observed {
 
 /// What people call an instance: application, service and replica.
 pub(crate) fn name(instance: &Instance) -> String {
-    format!(
-        "{}/{}/{}",
-        instance.application, instance.service, instance.ordinal
-    )
+    replica(&instance.application, &instance.service, instance.ordinal)
+}
+
+/// What people call a replica.
+pub(crate) fn replica(application: &str, service: &str, ordinal: u32) -> String {
+    format!("{application}/{service}/{ordinal}")
 }
 
 /// Why an instance is where it is, in one line.

@@ -4,7 +4,9 @@ mod shared;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{apply, completion, delete, describe, forget, get, scale, version, watch};
+use crate::commands::{
+    apply, completion, delete, describe, forget, get, hold, scale, version, watch,
+};
 pub use shared::{Format, FormatArgs, NamespaceArgs, ServerArgs, WaitArgs};
 
 const AFTER_HELP: &str = "\
@@ -48,7 +50,7 @@ impl Command {
 pub enum Command {
     /// Create or change applications from a manifest.
     Apply(apply::Args),
-    /// List applications, services, instances, clusters or workers.
+    /// List applications, services, instances, clusters, workers, or what is held.
     Get(get::Args),
     /// Show one application or instance in full, with reasons.
     Describe(describe::Args),
@@ -58,6 +60,8 @@ pub enum Command {
     Delete(delete::Args),
     /// Remove a worker or cluster that will not come back.
     Forget(forget::Args),
+    /// Decide on what runs though nobody asks for it.
+    Hold(hold::Args),
     /// Print changes as they happen.
     Watch(watch::Args),
     /// Run everything on this machine, for trying out and developing.

@@ -8,6 +8,7 @@ pub(crate) mod describe;
 pub(crate) mod dev;
 pub(crate) mod forget;
 pub(crate) mod get;
+pub(crate) mod hold;
 pub(crate) mod scale;
 pub(crate) mod version;
 mod wait;
@@ -48,6 +49,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), CliError> {
         Command::Scale(args) => scale::run(args, &context).await,
         Command::Delete(args) => delete::run(args, &context).await,
         Command::Forget(args) => forget::run(args, &context).await,
+        Command::Hold(args) => hold::run(args, &context).await,
         Command::Watch(args) => watch::run(args, &context).await,
         #[cfg(feature = "dev")]
         Command::Dev(args) => dev::run(args, &context).await,

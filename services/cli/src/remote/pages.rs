@@ -2,7 +2,8 @@
 
 use edgeio_proto::{
     api::v1::{
-        self as api, Application, Instance, application_service_client::ApplicationServiceClient,
+        self as api, Application, Held, HeldKind, Instance,
+        application_service_client::ApplicationServiceClient,
     },
     cluster::v1::{self as cluster, Worker, worker_service_client::WorkerServiceClient},
     root::v1::{self as root, Cluster, cluster_service_client::ClusterServiceClient},
@@ -88,6 +89,40 @@ impl Remote {
             token = page.next_page_token;
             if token.is_empty() {
                 all.sort_by(|a, b| order(a).cmp(&order(b)));
+                return Ok(all);
+            }
+        }
+    }
+
+    /// All of a kind that is held of an application, of every one when it is empty.
+    pub(crate) async fn held(
+        &self,
+        namespace: &str,
+        application: &str,
+        kind: HeldKind,
+    ) -> Result<Vec<Held>, CliError> {
+        let mut all = Vec::new();
+        let mut token = String::new();
+        loop {
+            let page = self
+                .call("list what is held", |channel| {
+                    let request = api::ListHeldRequest {
+                        namespace: namespace.to_owned(),
+                        application: application.to_owned(),
+                        kind: kind.into(),
+                        page_size: PAGE,
+                        page_token: token.clone(),
+                    };
+                    async move {
+                        ApplicationServiceClient::new(channel)
+                            .list_held(request)
+                            .await
+                    }
+                })
+                .await?;
+            all.extend(page.held);
+            token = page.next_page_token;
+            if token.is_empty() {
                 return Ok(all);
             }
         }

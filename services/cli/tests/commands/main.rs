@@ -505,3 +505,102 @@ async fn every_command_explains_itself_with_an_example() {
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.err.contains("'apply'"), "{ran:?}");
 }
+
+fn held(id: &str, application: &str, kind: HeldKind) -> Held {
+    Held {
+        id: id.into(),
+        kind: kind.into(),
+        namespace: "default".into(),
+        application: application.into(),
+        service: "web".into(),
+        cluster: "a".into(),
+        phase: InstancePhase::Running.into(),
+        owner: "root".into(),
+        why: "nobody asks \u{1b}[31mfor it".into(),
+        ..Default::default()
+    }
+}
+
+fn holding() -> Canned {
+    Canned {
+        held: vec![
+            held("0199-aa", "hello", HeldKind::Hold),
+            held("0199-ab", "hello", HeldKind::Orphan),
+            held("0299-cc", "other", HeldKind::Hold),
+        ],
+        ..canned()
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_is_listed_by_kind() {
+    let server = Server::start(holding()).await;
+    let ran = server.edgeio(&["get", "holds"], "").await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.out.contains("hello/web/0") && ran.out.contains("0299-cc"),
+        "{ran:?}"
+    );
+    assert!(
+        !ran.out.contains("0199-ab") && !ran.out.contains('\u{1b}'),
+        "{ran:?}"
+    );
+    let ran = server.edgeio(&["get", "orphans", "-o", "json"], "").await;
+    let listed: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(listed["held"][0]["id"], "0199-ab", "{listed}");
+    assert_eq!(listed["held"].as_array().map(Vec::len), Some(1));
+    let ran = server.edgeio(&["get", "holds", "nothing"], "").await;
+    assert!(ran.err.contains("nothing found"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_decision_is_sent_for_each_that_is_named() {
+    let server = Server::start(holding()).await;
+    let ran = server.edgeio(&["hold", "adopt", "0199-aa", "02"], "").await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("hello/web/0 0199-aa: adopted"), "{ran:?}");
+    let ran = server
+        .edgeio(
+            &["hold", "accept", "--all", "--application", "hello", "--yes"],
+            "",
+        )
+        .await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let asked = server.canned.asked.lock().unwrap().clone();
+    let words: Vec<(&str, &str)> = asked
+        .iter()
+        .map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            (words[2], words[3])
+        })
+        .collect();
+    let (accept, adopt) = ("HELD_DECISION_ACCEPT", "HELD_DECISION_ADOPT");
+    assert_eq!(
+        words,
+        [
+            ("0199-aa", adopt),
+            ("0299-cc", adopt),
+            ("0199-aa", accept),
+            ("0199-ab", accept)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_stopped_by_a_slip() {
+    let server = Server::start(holding()).await;
+    let ran = server.edgeio_on_terminal("hold accept 0299", "n\n").await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.out.contains("other/web/0"), "{ran:?}");
+    for (arguments, code) in [
+        (&["hold", "accept", "0199"][..], 2),
+        (&["hold", "accept", "0399"], 1),
+        (&["hold", "accept"], 2),
+        (&["hold", "accept", "--all"], 2),
+        (&["hold", "accept", "--all", "--application", "none"], 1),
+    ] {
+        let ran = server.edgeio(arguments, "").await;
+        assert_eq!(ran.code, Some(code), "{arguments:?} {ran:?}");
+    }
+    assert_eq!(*server.canned.asked.lock().unwrap(), Vec::<String>::new());
+}

@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 pub(crate) struct Canned {
     pub(crate) applications: Vec<Application>,
     pub(crate) instances: Vec<Instance>,
+    pub(crate) held: Vec<Held>,
     /// What a watch tells; it then stays open.
     pub(crate) watch: Vec<WatchResponse>,
     pub(crate) clusters: Vec<root::Cluster>,
@@ -215,6 +216,35 @@ impl ApplicationService for Canned {
             instances,
             next_page_token: String::new(),
         }))
+    }
+
+    async fn list_held(
+        &self,
+        request: Request<ListHeldRequest>,
+    ) -> Result<Response<ListHeldResponse>, Status> {
+        let request = request.into_inner();
+        let kind = request.kind();
+        let held = self.held.iter().filter(|held| {
+            [HeldKind::Unspecified, held.kind()].contains(&kind)
+                && ["", &held.application].contains(&&*request.application)
+        });
+        Ok(Response::new(ListHeldResponse {
+            held: held.cloned().collect(),
+            next_page_token: String::new(),
+        }))
+    }
+
+    async fn resolve_held(
+        &self,
+        request: Request<ResolveHeldRequest>,
+    ) -> Result<Response<ResolveHeldResponse>, Status> {
+        let request = request.into_inner();
+        let decision = request.decision().as_str_name();
+        self.mutation(format!(
+            "resolve {} {} {decision}",
+            request.request_id, request.id
+        ))?;
+        Ok(Response::new(ResolveHeldResponse::default()))
     }
 
     type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;

@@ -17,7 +17,8 @@ use edgeio_domain::{
     time::Time,
 };
 use edgeio_link::{child::View, convert};
-use tracing::{debug, info};
+use edgeio_proto::link::v1;
+use tracing::{debug, info, warn};
 
 use super::{
     Node, Now,
@@ -352,6 +353,29 @@ impl Node {
             .collect()
     }
 
+    /// The specs that the cluster asked for: it lost them, or never had them. Their bytes are in the ledger only.
+    fn asked_specs(&mut self) -> Vec<v1::Spec> {
+        let wanted = self.child.wanted_specs();
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        match self.ledger.load() {
+            Ok(durable) => wanted
+                .iter()
+                .filter_map(|hash| {
+                    Some(v1::Spec {
+                        hash: hash.0.to_vec(),
+                        body: durable.specs.get(hash)?.clone(),
+                    })
+                })
+                .collect(),
+            Err(fault) => {
+                warn!(error = %edgeio_server::status::chain(&fault), "specs that the cluster asked for cannot be read");
+                Vec::new()
+            }
+        }
+    }
+
     /// Says what is to be said to the parent.
     fn talk(&mut self, now: Now) {
         if self.child.is_silent(now.boot) && !std::mem::replace(&mut self.told, true) {
@@ -366,6 +390,7 @@ impl Node {
         if due > now.boot && !self.child.is_open() {
             return;
         }
+        let asked = self.asked_specs();
         let specs = &self.specs;
         let units = &self.units;
         // An order whose spec is missing does not count as held, nor does an orphan: a digest that differs brings a snapshot.
@@ -398,7 +423,7 @@ impl Node {
             render: &render,
             capacity: (self.capacity.0, &self.capacity.1),
             owned: None,
-            specs: &[],
+            specs: &asked,
         };
         let messages = self.child.poll(&view, now.boot);
         self.effects.extend(messages.into_iter().map(Effect::Send));

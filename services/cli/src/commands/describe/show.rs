@@ -59,6 +59,18 @@ pub(super) fn application(application: &Application, instances: &[Instance]) -> 
     }
     text += "\nInstances\n";
     text += &tables::instances(instances);
+    let held = instances.iter().filter(|i| i.reason == "Held").count();
+    if held > 0 {
+        text += &format!(
+            "\n{} of this name held, since nobody asks for {}: see `edgeio get holds`, `edgeio get orphans` and `edgeio hold --help`\n",
+            if held == 1 {
+                "1 instance is".to_owned()
+            } else {
+                format!("{held} instances are")
+            },
+            if held == 1 { "it" } else { "them" },
+        );
+    }
     let settled = [
         InstancePhase::Running,
         InstancePhase::Completed,

@@ -20,16 +20,17 @@ Examples:
   edgeio get instances hello                            the instances of one application
   edgeio get instances -A -o json                       of all namespaces, for a program
   edgeio get clusters
+  edgeio get holds -A                                   what runs though nobody asks for it; see `edgeio hold`
   edgeio get workers --server 127.0.0.1:10100           ask a cluster, not the root";
 
-/// List applications, services, instances, clusters or workers.
+/// List applications, services, instances, clusters, workers, or what is held.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
     /// What to list
     #[arg(value_enum, value_name = "WHAT")]
     pub what: What,
-    /// Only of this application; for services and instances
+    /// Only of this application; for services, instances, holds and orphans
     #[arg(value_name = "APP")]
     pub application: Option<String>,
     /// The namespace
@@ -60,12 +61,22 @@ pub enum What {
     /// A cluster's workers
     #[value(alias = "worker")]
     Workers,
+    /// What runs though the database does not ask for it
+    #[value(alias = "hold")]
+    Holds,
+    /// What runs at a cluster though its root does not name it any more
+    #[value(alias = "orphan")]
+    Orphans,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    if args.application.is_some() && !matches!(args.what, What::Services | What::Instances) {
+    let of_application = matches!(
+        args.what,
+        What::Services | What::Instances | What::Holds | What::Orphans
+    );
+    if args.application.is_some() && !of_application {
         return Err(CliError::Usage(
-            "an application can be named for services and instances only; \
+            "an application can be named for services, instances, holds and orphans only; \
              one application is shown by `edgeio describe app NAME`"
                 .to_owned(),
         ));
@@ -145,6 +156,23 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
                 tables::workers(&workers)
             }
         }
+        What::Holds | What::Orphans => {
+            let kind = if args.what == What::Holds {
+                api::HeldKind::Hold
+            } else {
+                api::HeldKind::Orphan
+            };
+            let held = remote.held(namespace, wanted, kind).await?;
+            if as_json {
+                let message = api::ListHeldResponse {
+                    held,
+                    ..Default::default()
+                };
+                json::pretty(&json::value("edgeio.api.v1.ListHeldResponse", &message)?)
+            } else {
+                tables::held(&held)
+            }
+        }
     };
     if text.is_empty() {
         context.out.note(&nothing(&args));
@@ -154,7 +182,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
 
 fn nothing(args: &Args) -> String {
     let hint = match args.what {
-        What::Apps | What::Services | What::Instances if !args.all_namespaces => {
+        What::Apps | What::Services | What::Instances | What::Holds | What::Orphans
+            if !args.all_namespaces =>
+        {
             format!(" in namespace {}; -A looks in all", args.namespace)
         }
         What::Clusters => {

@@ -1,7 +1,7 @@
 //! Lists as tables, one row a thing; what a server wrote is cleaned by the table itself.
 
 use edgeio_proto::{
-    api::v1::{Application, Instance, Reachability, ServiceSpec, ServiceStatus},
+    api::v1::{Application, Held, Instance, Reachability, ServiceSpec, ServiceStatus},
     cluster::v1::Worker,
     link::v1::{Capacity, Resources},
     root::v1::Cluster,
@@ -178,12 +178,54 @@ pub(crate) fn instances(instances: &[Instance]) -> String {
 }
 
 fn reachable(instance: &Instance) -> String {
-    match instance.reachability() {
+    heard(instance.reachability())
+}
+
+fn heard(reachability: Reachability) -> String {
+    match reachability {
         Reachability::Reachable => "yes",
         Reachability::Unreachable => "no",
         Reachability::Unspecified => "-",
     }
     .to_owned()
+}
+
+pub(super) fn held(held: &[Held]) -> String {
+    let rows = held.iter().map(|held| {
+        let place: Vec<&str> = [held.cluster.as_str(), held.worker.as_str()]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect();
+        let mut why = held.why.clone();
+        if !held.spec_known {
+            why += "; its spec is not known here";
+        }
+        vec![
+            held.namespace.clone(),
+            observe::replica(&held.application, &held.service, held.ordinal),
+            instance_phase(held.phase),
+            heard(held.reachability()),
+            dash(&place.join("/")),
+            held.owner.clone(),
+            age(held.since.as_ref()),
+            held.id.clone(),
+            why,
+        ]
+    });
+    listed(
+        &[
+            "NAMESPACE",
+            "NAME",
+            "PHASE",
+            "HEARD",
+            "WHERE",
+            "OWNER",
+            "SINCE",
+            "ID",
+            "WHY",
+        ],
+        rows.collect(),
+    )
 }
 
 /// Free and total CPU, free and total memory.

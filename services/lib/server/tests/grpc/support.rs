@@ -10,8 +10,9 @@ use edgeio_proto::api::v1::application_service_server::{
 };
 use edgeio_proto::api::v1::{
     Application, ApplyRequest, ApplyResponse, Bookmark, DeleteRequest, DeleteResponse, GetRequest,
-    GetResponse, ListInstancesRequest, ListInstancesResponse, ListRequest, ListResponse,
-    ScaleRequest, ScaleResponse, WatchRequest, WatchResponse, watch_response,
+    GetResponse, ListHeldRequest, ListHeldResponse, ListInstancesRequest, ListInstancesResponse,
+    ListRequest, ListResponse, ResolveHeldRequest, ResolveHeldResponse, ScaleRequest,
+    ScaleResponse, WatchRequest, WatchResponse, watch_response,
 };
 use edgeio_server::auth::{Local, Reach, Role, principal};
 use edgeio_server::grpc::{Api, InFlight, Limits, Listener, OpenCall, RequestId, Served};
@@ -127,6 +128,20 @@ impl ApplicationService for Actor {
         _: Request<ListInstancesRequest>,
     ) -> Result<Response<ListInstancesResponse>, Status> {
         Ok(Response::new(ListInstancesResponse::default()))
+    }
+
+    async fn list_held(
+        &self,
+        _: Request<ListHeldRequest>,
+    ) -> Result<Response<ListHeldResponse>, Status> {
+        Ok(Response::new(ListHeldResponse::default()))
+    }
+
+    async fn resolve_held(
+        &self,
+        _: Request<ResolveHeldRequest>,
+    ) -> Result<Response<ResolveHeldResponse>, Status> {
+        Ok(Response::new(ResolveHeldResponse::default()))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use edgeio_proto::api::v1::{
     ApplyRequest, ApplyResponse, DeleteRequest, DeleteResponse, GetRequest, GetResponse,
-    ListInstancesRequest, ListInstancesResponse, ListRequest, ListResponse, ScaleRequest,
-    ScaleResponse, WatchRequest, WatchResponse,
+    ListHeldRequest, ListHeldResponse, ListInstancesRequest, ListInstancesResponse, ListRequest,
+    ListResponse, ResolveHeldRequest, ResolveHeldResponse, ScaleRequest, ScaleResponse,
+    WatchRequest, WatchResponse,
     application_service_server::{ApplicationService, ApplicationServiceServer},
 };
 use edgeio_server::shutdown::Shutdown;
@@ -11,7 +12,9 @@ use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use tonic::{Request, Response, Status};
 
 use super::open;
-use crate::apps::{Apply, Apps, Delete, List, ListInstances, Named, Scale, Watch};
+use crate::apps::{
+    Apply, Apps, Delete, List, ListHeld, ListInstances, Named, ResolveHeld, Scale, Watch,
+};
 
 /// The handlers.
 #[derive(Clone, Debug)]
@@ -70,6 +73,24 @@ impl ApplicationService for ApplicationApi {
         let (who, request) = open(call)?;
         let command = ListInstances::parse(&who, &request)?;
         Ok(Response::new(self.apps.list_instances(command).await?))
+    }
+
+    async fn list_held(
+        &self,
+        call: Request<ListHeldRequest>,
+    ) -> Result<Response<ListHeldResponse>, Status> {
+        let (who, request) = open(call)?;
+        let command = ListHeld::parse(&who, &request)?;
+        Ok(Response::new(self.apps.list_held(command).await?))
+    }
+
+    async fn resolve_held(
+        &self,
+        call: Request<ResolveHeldRequest>,
+    ) -> Result<Response<ResolveHeldResponse>, Status> {
+        let (who, request) = open(call)?;
+        let command = ResolveHeld::parse(&who, request)?;
+        Ok(Response::new(self.apps.resolve_held(command).await?))
     }
 
     async fn watch(

@@ -48,6 +48,17 @@ pub enum AppError {
         /// See [`AppError::OwnedElsewhere`].
         remedy: String,
     },
+    /// It cannot be made again without its spec.
+    #[error(
+        "the spec of {service} of application `{name}` is not known here: its child was asked for it, so try again in a moment; \
+         or apply the application"
+    )]
+    SpecUnknown {
+        /// The application.
+        name: String,
+        /// The service.
+        service: String,
+    },
     /// It is on its way out.
     #[error("application `{name}` is being deleted; wait for: {}", list(.waiting_for))]
     Deleting {
@@ -126,6 +137,7 @@ impl Classify for AppError {
             Self::NotFound { .. } => Kind::NotFound,
             Self::OwnedElsewhere { .. }
             | Self::Ambiguous { .. }
+            | Self::SpecUnknown { .. }
             | Self::Deleting { .. }
             | Self::ChildReports { .. } => Kind::FailedPrecondition,
             Self::VersionMismatch { .. } => Kind::Conflict,
@@ -159,6 +171,7 @@ impl Classify for AppError {
             },
             Self::OwnedElsewhere { .. } => "OWNED_ELSEWHERE",
             Self::Ambiguous { .. } => "SEVERAL_OWNERS",
+            Self::SpecUnknown { .. } => "SPEC_UNKNOWN",
             Self::Deleting { .. } => "DELETING",
             Self::VersionMismatch { .. } => "VERSION_MISMATCH",
             Self::RequestIdReused => "REQUEST_ID_REUSED",
@@ -223,6 +236,7 @@ impl Classify for AppError {
             }
             Self::Invalid(_)
             | Self::NotFound { .. }
+            | Self::SpecUnknown { .. }
             | Self::RequestIdReused
             | Self::StoredAnswer(_)
             | Self::ChildReports { .. }

@@ -16,7 +16,7 @@ use super::{
     AppError, Apply, Apps,
     show::{BySlot, Picture, Specs, candidates, newest},
 };
-use crate::engine::Engine;
+use crate::engine::{Engine, found};
 
 /// Most candidates told in one answer: they repeat from replica to replica, and messages have an end.
 const CANDIDATES: usize = 5000;
@@ -75,8 +75,12 @@ impl Apps {
                 ..AssignmentFilter::default()
             })
             .await?;
+        let (slots, assignments, mut surplus) = self
+            .with_held(&*tx, &outcome.after, slots, assignments)
+            .await?;
         let demands: Vec<Resources> = command.services.iter().map(|s| s.spec.resources).collect();
-        let steps = self.steps(&outcome.after, &slots, &assignments, &demands);
+        let mut steps = self.steps(&outcome.after, &slots, &assignments, &demands);
+        steps.append(&mut surplus);
         let bodies: BTreeMap<SpecHash, &Vec<u8>> =
             command.services.iter().map(|s| (s.hash, &s.body)).collect();
         let plan = self.locate(&*tx, steps, &bodies).await?;
@@ -90,6 +94,54 @@ impl Apps {
             application: Some(application),
             plan,
         })
+    }
+
+    /// Gives what is held a slot of the application, as the engine would once it is applied; and the steps that stop what
+    /// is more than it asks for.
+    async fn with_held(
+        &self,
+        tx: &dyn ReadTx,
+        after: &Application,
+        slots: Vec<Slot>,
+        assignments: Vec<Assignment>,
+    ) -> Result<(Vec<Slot>, Vec<Assignment>, Vec<Step>), AppError> {
+        let held = tx.assignments(&AssignmentFilter::default()).await?;
+        let held = held
+            .into_iter()
+            .filter(|a| a.desired == Desired::Hold && a.app == after.key);
+        let mut slots: BTreeMap<_, _> = slots.into_iter().map(|s| (s.id, s)).collect();
+        let all = assignments.into_iter().chain(held);
+        let mut assignments: BTreeMap<_, _> = all.map(|a| (a.id, a)).collect();
+        let applied = Application {
+            // It is newer than all that is held.
+            revision: u64::MAX,
+            ..after.clone()
+        };
+        let made = found::take_over(
+            self.scope.own,
+            &BTreeMap::from([(after.uid, applied)]),
+            &mut slots,
+            &mut assignments,
+            self.clock.wall(),
+        );
+        let at = |slot: SlotId| {
+            assignments
+                .values()
+                .find(|a| a.slot == slot)
+                .map(|a| a.child)
+        };
+        let ends = made.iter().filter_map(|id| slots.get(id));
+        let ends = ends.filter(|slot| slot.desired == Desired::Stop);
+        let surplus = ends
+            .map(|slot| Step {
+                action: v1::PlanAction::Stop,
+                slot: slot.clone(),
+                at: at(slot.id),
+            })
+            .collect();
+        let assignments = assignments.into_values();
+        let assignments = assignments.filter(|a| a.app_uid == after.uid).collect();
+        Ok((slots.into_values().collect(), assignments, surplus))
     }
 
     /// The steps to the end, though a new spec is rolled out one replica at a time.

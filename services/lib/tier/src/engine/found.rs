@@ -16,7 +16,7 @@ use edgeio_domain::{
 };
 
 /// Gives what is held a slot of its application. Returns the slots that have to be recorded.
-pub(super) fn take_over(
+pub(crate) fn take_over(
     own: Owner,
     applications: &BTreeMap<AppUid, Application>,
     slots: &mut BTreeMap<SlotId, Slot>,
@@ -56,7 +56,8 @@ pub(super) fn take_over(
         let slot = match there {
             Some(slot) if !filled(slot) => slot.id,
             None if !wants_more(application, assignment, slots)
-                && application.revision < assignment.revision =>
+                // What is adopted one by one changes the application and what is still held in one commit.
+                && application.revision <= assignment.revision =>
             {
                 continue;
             }

@@ -5,7 +5,7 @@
 //! run and never steers it. Running it again without a change finds nothing to do.
 
 mod demands;
-mod found;
+pub(crate) mod found;
 mod gather;
 mod place;
 mod preview;

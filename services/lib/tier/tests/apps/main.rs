@@ -10,6 +10,7 @@ mod apply;
 mod children;
 mod delete;
 mod found;
+mod held;
 mod lists;
 mod once;
 mod owned;

@@ -84,7 +84,7 @@ impl Picture<'_> {
             instance.message = if orphan {
                 "the root does not name it any more: it runs on until somebody decides".to_owned()
             } else {
-                "it was found running and nobody asked for it: it is left alone until its application is applied again"
+                "it was found running and nobody asked for it: it is left alone until its application is applied again or somebody decides"
                     .to_owned()
             };
         }
