@@ -490,6 +490,8 @@ async fn every_command_explains_itself_with_an_example() {
         vec!["delete"],
         vec!["forget", "worker"],
         vec!["forget", "cluster"],
+        vec!["hold", "accept"],
+        vec!["hold", "adopt"],
         vec!["watch"],
         vec!["completion"],
     ] {
@@ -551,6 +553,19 @@ async fn what_is_held_is_listed_by_kind() {
     assert_eq!(listed["held"].as_array().map(Vec::len), Some(1));
     let ran = server.edgeio(&["get", "holds", "nothing"], "").await;
     assert!(ran.err.contains("nothing found"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn an_application_says_what_is_held_under_its_name() {
+    let mut canned = canned();
+    canned.instances[0].reason = "Held".into();
+    let server = Server::start(canned).await;
+    let ran = server.edgeio(&["describe", "app", "hello"], "").await;
+    assert!(
+        ran.out.contains("1 instance is held under this name"),
+        "{ran:?}"
+    );
+    assert!(ran.out.contains("edgeio get holds"), "{ran:?}");
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ pub(super) fn application(application: &Application, instances: &[Instance]) -> 
     let held = instances.iter().filter(|i| i.reason == "Held").count();
     if held > 0 {
         text += &format!(
-            "\n{} of this name held, since nobody asks for {}: see `edgeio get holds`, `edgeio get orphans` and `edgeio hold --help`\n",
+            "\n{} held under this name, since nobody asks for {}: see `edgeio get holds`, `edgeio get orphans` and `edgeio hold --help`\n",
             if held == 1 {
                 "1 instance is".to_owned()
             } else {

@@ -361,3 +361,21 @@ fn a_restart_is_one_also_after_the_cluster_has_forgotten_those_before_it() {
     ask(&mut world, 4, 2);
     assert_eq!(world.done(), ["ensure 1", "restart 1", "restart 1"]);
 }
+
+#[test]
+fn a_cluster_that_lost_a_spec_gets_its_bytes_back_from_the_ledger() {
+    let (mut world, _) = World::running("always");
+    let held = world.ledger.durable().specs;
+    let (hash, body) = held.iter().next().unwrap();
+    let before = world.reports.len();
+    let request = v1::ReportRequest {
+        spec_hashes: vec![hash.0.to_vec(), vec![9; 32]],
+        ..Default::default()
+    };
+    let message = parent_message::Message::ReportRequest(request);
+    world.try_tell(message).unwrap();
+    let told = world.reports[before..].iter();
+    let specs: Vec<&v1::Spec> = told.flat_map(|report| &report.specs).collect();
+    assert_eq!(specs.len(), 1, "what it does not have it does not make up");
+    assert_eq!((&specs[0].hash[..], &specs[0].body), (&hash.0[..], body));
+}
