@@ -107,8 +107,11 @@ impl Calm {
             ready(bed).await?;
             let all = bed.root().instances("").await?;
             ensure!(all.iter().all(runs), "{}", sketch(&all));
-            let (still, moving): (Vec<Instance>, Vec<Instance>) =
-                all.into_iter().partition(|i| i.application == "still");
+            let of = |app: &str| -> Vec<Instance> {
+                let of = all.iter().filter(|i| i.application == app);
+                of.cloned().collect()
+            };
+            let (still, moving) = (of("still"), of("moving"));
             ensure!(ids(&still) == ids(&self.instances), "{}", sketch(&still));
             ensure!(
                 moving.len() == self.moving.get() as usize,
@@ -116,7 +119,6 @@ impl Calm {
                 self.moving.get(),
                 sketch(&moving)
             );
-            let all = [still, moving].concat();
             let now = Seen::of(bed, &all).await?;
             ensure!(now == Seen::all(bed).await?, "more runs than is said");
             Ok(())

@@ -9,6 +9,7 @@ mod broker;
 mod calm;
 mod commits;
 mod copies;
+mod disks;
 mod kills;
 mod load;
 mod partitions;
