@@ -19,7 +19,7 @@ macro_rules! plants {
 
         impl Plant {
             /// All of them.
-            pub const ALL: &[Plant] = &[$(Plant::$name),+];
+            pub const ALL: [Plant; [$($word),+].len()] = [$(Plant::$name),+];
 
             /// Its name on command lines.
             #[must_use]

@@ -323,7 +323,10 @@ impl Parent {
             .map(|p| (Vec::new(), p))
             .collect();
         parts.extend(chunk::split(entries).into_iter().map(|p| (p, Vec::new())));
-        if let [(_, specs), (entries, _)] = &mut parts[..] {
+        // Two parts of entries are no specs and entries.
+        if let [(none, specs), (entries, _)] = &mut parts[..]
+            && none.is_empty()
+        {
             let size =
                 |list: &[v1::Spec]| list.iter().map(prost::Message::encoded_len).sum::<usize>();
             let small: usize = entries.iter().map(prost::Message::encoded_len).sum();

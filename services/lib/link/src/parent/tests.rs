@@ -1,7 +1,7 @@
 //! The parent's half, in tables: what it makes of a report, and what it sends.
 
 use edgeio_domain::{child::Accepted, digest, ids::Lineage, time::Time};
-use edgeio_proto::link::v1;
+use edgeio_proto::link::v1::{self, parent_message};
 use uuid::Uuid;
 
 use super::{Facts, Parent, Receipt, Send};
@@ -352,4 +352,31 @@ fn applications_that_differ_are_asked_for_once_in_a_while_and_only_where_the_chi
         Some(Send::AskApplications)
     );
     assert_eq!(ask(&mut parent, 7, &same, 3_001), None);
+}
+
+#[test]
+fn orders_that_fill_two_parts_without_a_spec_are_all_sent() {
+    let entry = |n: usize| v1::Assignment {
+        id: format!("{n:036}"),
+        application: "x".repeat(1000),
+        ..Default::default()
+    };
+    for count in [1, 59, 60, 100, 200] {
+        let entries: Vec<v1::Assignment> = (0..count).map(entry).collect();
+        for send in [Send::Snapshot, Send::Delta { from: 3 }] {
+            let mut parent = Parent::new(1, false);
+            let point = Accepted::default();
+            let messages = parent.entries(send, point, entries.clone(), Vec::new(), Time(0));
+            let sent: Vec<v1::Assignment> = messages
+                .into_iter()
+                .flat_map(|message| match message.message {
+                    Some(parent_message::Message::Snapshot(s)) => s.entries,
+                    Some(parent_message::Message::Delta(d)) => d.entries,
+                    _ => Vec::new(),
+                })
+                .collect();
+            assert_eq!(sent.len(), count, "{send:?}");
+            assert_eq!(sent, entries);
+        }
+    }
 }
