@@ -1,72 +1,104 @@
-//! The first simulation: schedules of a root, a cluster and two workers, and the planted bugs that prove its strength.
+//! The simulator: schedules of every profile, seeds that once found something, determinism, the fault-free end, and the
+//! planted bugs that prove its strength. `edgeio-sim --help` runs others, and replays one that failed.
+
+use std::num::NonZero;
 
 use edgeio_domain::plant::Plant;
-use edgeio_integration_tests::sim::{self, Profile};
+use edgeio_integration_tests::sim::{self, Profile, Sweep, explained};
 
-/// Schedules of one run. `EDGEIO_SIM_SEEDS=A..B` runs others, and so replays a seed that failed.
-fn seeds() -> anyhow::Result<std::ops::Range<u64>> {
-    let Ok(text) = std::env::var("EDGEIO_SIM_SEEDS") else {
-        return Ok(0..100);
-    };
-    let number = |text: &str| text.parse::<u64>().ok();
-    let range = text
-        .split_once("..")
-        .and_then(|(from, to)| Some(number(from)?..number(to)?));
-    range.ok_or_else(|| {
-        anyhow::anyhow!("EDGEIO_SIM_SEEDS must be A..B, such as 0..100; it is {text:?}")
-    })
+/// Schedules of one run, in equal shares of the profiles.
+const SCHEDULES: u64 = 120;
+/// Schedules that are run twice.
+const TWICE: u64 = 30;
+/// Schedules whose end is compared with that of the same wishes when nothing breaks.
+const COMPARED: u64 = 30;
+/// Schedules in which a planted bug must be found.
+const SEARCHED: u64 = 120;
+
+fn sweep(seeds: std::ops::Range<u64>, profile: Option<Profile>, plant: Option<Plant>) -> Sweep {
+    Sweep {
+        seeds,
+        profile,
+        plant,
+        threads: std::thread::available_parallelism().map_or(1, NonZero::get),
+        most: 1,
+    }
 }
 
-/// The command that runs one seed again.
-fn replay(seed: u64) -> String {
-    format!(
-        "EDGEIO_SIM_SEEDS={seed}..{} cargo test -p edgeio-integration-tests --test simulation",
-        seed + 1
-    )
+/// Runs seeds that must all hold.
+fn holds(sweep: &Sweep) -> anyhow::Result<sim::Totals> {
+    let totals = sweep.run(&|_| {});
+    if let Some(violation) = totals.violations.first() {
+        let replay = sweep.replay(violation);
+        anyhow::bail!("{}\nreplay: {replay}", explained(violation.clone(), None));
+    }
+    Ok(totals)
 }
 
 #[test]
-fn hostile_schedules_keep_the_invariants() -> anyhow::Result<()> {
-    let (seeds, mut events) = (seeds()?, 0);
-    for seed in seeds.clone() {
-        match sim::run(seed, Profile::Hostile, None) {
-            Ok(outcome) => events += outcome.events,
-            Err(violation) => panic!("{violation}\nreplay: {}", replay(seed)),
-        }
-    }
-    println!("{} schedules, {events} events", seeds.count());
+fn schedules_of_all_profiles_keep_the_invariants() -> anyhow::Result<()> {
+    let totals = holds(&sweep(0..SCHEDULES, None, None))?;
+    println!(
+        "{} schedules, {} events, {:.0} s",
+        totals.schedules,
+        totals.events,
+        totals.time.as_secs_f64()
+    );
     Ok(())
 }
 
-/// Seeds that once found something, with what it was.
-const FOUND: [(u64, &str); 2] = [
-    (
-        1635,
-        "a capacity that was lost on its way was never told again",
-    ),
-    (1771, "the same, before the workers had reported"),
-];
-
 #[test]
-fn seeds_that_found_something_hold() {
-    for (seed, what) in FOUND {
-        sim::run(seed, Profile::Hostile, None)
-            .unwrap_or_else(|violation| panic!("{what}: {violation}"));
+fn fault_free_schedules_converge() -> anyhow::Result<()> {
+    holds(&sweep(0..30, Some(Profile::FaultFree), None))?;
+    Ok(())
+}
+
+/// Seeds that once found something: profile, seed, what it was.
+#[test]
+fn seeds_that_found_something_hold() -> anyhow::Result<()> {
+    let mut count = 0;
+    for line in include_str!("seeds/simulation.txt").lines() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut words = line.splitn(3, ' ');
+        let profile = words.next().and_then(Profile::from_name);
+        let seed = words.next().and_then(|word| word.parse().ok());
+        let (Some(profile), Some(seed)) = (profile, seed) else {
+            anyhow::bail!("not `profile seed what`: {line}");
+        };
+        if let Err(violation) = sim::run(seed, profile, None) {
+            anyhow::bail!("{line}\n{}", explained(violation, None));
+        }
+        count += 1;
     }
+    assert!(count > 0, "the list is empty");
+    Ok(())
 }
 
 #[test]
-fn fault_free_schedules_converge() {
-    for seed in 0..20 {
-        sim::run(seed, Profile::FaultFree, None).unwrap_or_else(|violation| panic!("{violation}"));
+fn what_breaks_changes_only_when_things_are_done() {
+    for seed in 0..COMPARED {
+        let profile = Profile::of(seed);
+        let end = |profile| {
+            sim::run(seed, profile, None)
+                .map(|outcome| outcome.end)
+                .unwrap_or_else(|violation| panic!("{}", explained(violation, None)))
+        };
+        assert_eq!(
+            end(profile),
+            end(Profile::FaultFree),
+            "seed {seed}, profile {}",
+            profile.name()
+        );
     }
 }
 
 #[test]
 fn a_seed_replays_exactly() {
-    for seed in 0..5 {
-        let once = sim::run(seed, Profile::Hostile, None).expect("the schedule holds");
-        let again = sim::run(seed, Profile::Hostile, None).expect("the schedule holds");
+    for seed in 0..TWICE {
+        let once = sim::run(seed, Profile::of(seed), None);
+        let again = sim::run(seed, Profile::of(seed), None);
         assert_eq!(once, again, "seed {seed}");
     }
 }
@@ -79,9 +111,10 @@ fn each_planted_bug_is_found_by_an_invariant() {
         Plant::LedgerWithoutWrite,
     ];
     for plant in first {
-        let found = (0..100).find_map(|seed| sim::run(seed, Profile::Hostile, Some(plant)).err());
-        let violation =
-            found.unwrap_or_else(|| panic!("{} is not found in 100 schedules", plant.name()));
+        let totals = sweep(0..SEARCHED, None, Some(plant)).run(&|_| {});
+        let Some(violation) = totals.violations.first() else {
+            panic!("{} is not found in {SEARCHED} schedules", plant.name());
+        };
         println!(
             "{}: seed {}, {}",
             plant.name(),

@@ -1,12 +1,15 @@
 //! A worker's machine: the agent, which crashes, and the ledger and the jobs, which stay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use edgeio_domain::{
     ids::{AssignmentId, ChildId},
     plan::instance::{Exit, Seen},
     resources::Resources,
-    time::Time,
+    time::{Clock as _, Time},
 };
 use edgeio_link::child::Identity;
 use edgeio_worker::{
@@ -15,6 +18,11 @@ use edgeio_worker::{
     runtime::{Feature, RuntimeKind},
 };
 use uuid::Uuid;
+
+use super::clock::SimClock;
+
+/// What a job takes of its worker's CPU, in millicores.
+pub(super) const JOB_CPU: i64 = 100;
 
 /// How a job stands in the runtime.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +45,9 @@ pub(super) enum Recorded {
 pub(super) struct Machine {
     pub(super) id: ChildId,
     pub(super) name: String,
+    /// Its cluster.
+    pub(super) cluster: usize,
+    pub(super) clock: Arc<SimClock>,
     pub(super) ledger: MemoryLedger,
     pub(super) jobs: BTreeMap<AssignmentId, Job>,
     /// `None` while the agent is down.
@@ -45,8 +56,20 @@ pub(super) struct Machine {
     pub(super) incarnation: u64,
     /// Work that is under way; a crash may or may not have let it happen.
     pub(super) under_way: BTreeMap<AssignmentId, Op>,
+    /// When its timers are looked at, by the schedule's time.
     pub(super) tick: Option<Time>,
-    cluster: Uuid,
+    /// Millicores that it has, and that it says to have.
+    pub(super) room: i64,
+    pub(super) says: i64,
+    /// When its cluster recorded something that it said.
+    pub(super) heard_at: Time,
+    /// What must run again after a power cut.
+    pub(super) revive: BTreeSet<AssignmentId>,
+    /// It is a copy of another one's disk.
+    pub(super) is_clone: bool,
+    /// It is switched off for good.
+    pub(super) is_off: bool,
+    cluster_id: Uuid,
 }
 
 pub(super) fn runtime() -> RuntimeKind {
@@ -54,25 +77,59 @@ pub(super) fn runtime() -> RuntimeKind {
 }
 
 impl Machine {
-    pub(super) fn new(id: ChildId, name: String, cluster: Uuid) -> Self {
+    pub(super) fn new(
+        (id, name): (ChildId, String),
+        (cluster, cluster_id): (usize, Uuid),
+        clock: Arc<SimClock>,
+        room: i64,
+    ) -> Self {
         Self {
             id,
             name,
+            cluster,
+            clock,
             ledger: MemoryLedger::default(),
             jobs: BTreeMap::new(),
             node: None,
             incarnation: 0,
             under_way: BTreeMap::new(),
             tick: None,
-            cluster,
+            room,
+            says: room,
+            heard_at: Time(0),
+            revive: BTreeSet::new(),
+            is_clone: false,
+            is_off: false,
+            cluster_id,
         }
     }
 
-    pub(super) fn setup(&self) -> Setup {
+    /// Another machine with a copy of this one's disk. Its jobs are its own.
+    pub(super) fn copy(&self, clock: Arc<SimClock>) -> Self {
+        let name = format!("{}-copy", self.name);
+        let mut copy = Self::new(
+            (self.id, name),
+            (self.cluster, self.cluster_id),
+            clock,
+            self.room,
+        );
+        copy.ledger = self.ledger.fork();
+        copy.is_clone = true;
+        copy
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now {
+            boot: self.clock.boot(),
+            wall: self.clock.wall(),
+        }
+    }
+
+    pub(super) fn offers() -> Vec<Offer> {
         let features = [Feature::Images, Feature::Pause, Feature::Limits]
             .into_iter()
             .collect();
-        let offers = vec![
+        vec![
             Offer {
                 kind: runtime(),
                 features,
@@ -84,20 +141,28 @@ impl Machine {
                 features: BTreeSet::default(),
                 available: true,
             },
-        ];
+        ]
+    }
+
+    /// What it says to have.
+    pub(super) fn offered(&self) -> edgeio_domain::child::Capacity {
         let room = Resources {
-            cpu_millis: 4000,
-            memory_bytes: 4 << 30,
+            cpu_millis: self.says,
+            memory_bytes: 64 << 30,
         };
+        capacity("amd64", &Self::offers(), room)
+    }
+
+    fn setup(&self) -> Setup {
         Setup {
             identity: Identity {
                 id: self.id,
                 version: String::new(),
                 boot_id: String::new(),
             },
-            cluster: self.cluster,
-            capacity: capacity("amd64", &offers, room),
-            runtimes: offers,
+            cluster: self.cluster_id,
+            capacity: self.offered(),
+            runtimes: Self::offers(),
         }
     }
 

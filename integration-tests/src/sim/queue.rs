@@ -1,53 +1,76 @@
-//! What happens next: events by time, and a network that is unkind to messages.
+//! What happens next: events by time, and the one source of chance.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{cmp::Reverse, collections::BinaryHeap, ops::Range};
 
 use edgeio_domain::time::Time;
 use edgeio_proto::link::v1;
 use edgeio_worker::{node::Op, runtime::RuntimeKind};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::scenario::{Fault, Wish};
+use super::{faults::Fault, network::Lane, users::Order};
 
-/// A part of the system that can crash.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A part of the system that can crash or freeze.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Part {
-    Root,
-    Cluster,
+    /// A replica of the root.
+    Root(usize),
+    Cluster(usize),
+    Bridge(usize),
     Worker(usize),
 }
 
-/// A way that messages take.
+/// A loop of a tier's process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Way {
-    /// Between the cluster and the root.
+pub(super) enum Task {
+    Engine,
+    Push,
+    Tick,
     Uplink,
-    /// Between a worker and the cluster.
-    Bus(usize),
+}
+
+impl Task {
+    pub(super) const ALL: [Task; 4] = [Task::Engine, Task::Push, Task::Tick, Task::Uplink];
 }
 
 /// What happens.
 #[derive(Clone, Debug)]
 pub(super) enum What {
-    RootHears(v1::ChildMessage),
-    ClusterHearsRoot(v1::ParentMessage),
-    ClusterHears(usize, v1::ChildMessage),
-    WorkerHears(usize, v1::ParentMessage),
-    /// A tier's loops: engine, push, tick, and for a cluster its uplink.
-    Turn(Part),
-    /// A worker's timers.
-    Tick(usize, u64),
-    /// Work on an instance ends. The number is the incarnation of the agent that asked for it.
+    /// A replica of the root hears a cluster.
+    RootHears(usize, usize, Box<v1::ChildMessage>),
+    /// A cluster hears a replica of the root.
+    ClusterHearsRoot(usize, usize, Box<v1::ParentMessage>),
+    /// A cluster hears a worker through a bridge.
+    ClusterHears(usize, usize, Box<v1::ChildMessage>),
+    WorkerHears(usize, Box<v1::ParentMessage>),
+    /// A loop of a process has something to do. The time is the one for which it was put here.
+    Loop(Part, Task, Time),
+    /// A worker's timers. The number is the incarnation of its agent, as in the next two.
+    Tick(usize, u64, Time),
+    /// Work on an instance ends.
     Done(usize, u64, Box<Op>),
     Listed(usize, u64, RuntimeKind),
+    /// A worker registers at its cluster.
+    Register(usize, u64),
+    /// A cluster dials the root. The number is that of the attempt.
+    Dial(usize, u64),
+    /// A cluster's transport to the root breaks, and it notices.
+    HangUp(usize, u64),
     JobEnds(usize, u64),
-    Fault(Fault),
+    Fault(Box<Fault>),
     Restart(Part),
-    Heal(Way),
-    Wish(Wish),
+    Mend(Lane),
+    Unclog(Lane),
+    /// A disk has room again.
+    Room(Part),
+    /// A user or an operator does something.
+    Act(usize),
+    Order(Order),
     /// The check after a power cut: what ran before runs again without contact.
     Revived(usize),
-    Converged,
+    /// Trouble is over.
+    Heal,
+    /// Is everything as wished?
+    Verify(u32),
 }
 
 struct Entry {
@@ -76,34 +99,28 @@ impl Ord for Entry {
     }
 }
 
-/// How unkind the network is, in percent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Weather {
-    pub(super) drop: u32,
-    pub(super) repeat: u32,
-    pub(super) delay: u32,
-}
-
 /// The queue.
 pub(super) struct Queue {
     heap: BinaryHeap<Reverse<Entry>>,
     numbers: u64,
     pub(super) now: Time,
     pub(super) rng: StdRng,
-    pub(super) weather: Weather,
-    cut: Vec<Way>,
 }
 
 impl Queue {
-    pub(super) fn new(seed: u64, weather: Weather) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             heap: BinaryHeap::new(),
             numbers: 0,
             now: Time(0),
             rng: StdRng::seed_from_u64(seed),
-            weather,
-            cut: Vec::new(),
         }
+    }
+
+    /// Draws anew from here on: what was drawn so far is the same for all `salt`s.
+    pub(super) fn fork(&mut self, salt: u64) {
+        let seed = self.rng.random::<u64>();
+        self.rng = StdRng::seed_from_u64(seed ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     }
 
     pub(super) fn at(&mut self, at: Time, what: What) {
@@ -116,8 +133,8 @@ impl Queue {
     }
 
     /// In so many milliseconds, drawn from a range.
-    pub(super) fn within(&mut self, range: std::ops::Range<i64>, what: What) {
-        let wait = self.rng.random_range(range);
+    pub(super) fn within(&mut self, range: Range<i64>, what: What) {
+        let wait = self.draw(range);
         self.at(Time(self.now.0 + wait), what);
     }
 
@@ -127,39 +144,16 @@ impl Queue {
         Some(entry.what)
     }
 
+    pub(super) fn draw(&mut self, range: Range<i64>) -> i64 {
+        self.rng.random_range(range)
+    }
+
+    /// A number below `end`; 0 if there is none.
+    pub(super) fn below(&mut self, end: usize) -> usize {
+        self.rng.random_range(0..end.max(1))
+    }
+
     pub(super) fn chance(&mut self, percent: u32) -> bool {
-        self.rng.random_range(0..100) < percent
-    }
-
-    /// Sends a message: it may be lost, come twice, come late and so out of order.
-    pub(super) fn send(&mut self, way: Way, what: What) {
-        if self.cut.contains(&way) || self.chance(self.weather.drop) {
-            return;
-        }
-        let copies = 1 + u32::from(self.chance(self.weather.repeat));
-        for _ in 0..copies {
-            let late = self.chance(self.weather.delay);
-            let range = if late { 50..4000 } else { 1..30 };
-            self.within(range, what.clone());
-        }
-    }
-
-    pub(super) fn cut(&mut self, way: Way) {
-        self.cut.push(way);
-    }
-
-    pub(super) fn heal(&mut self, way: Way) {
-        if let Some(at) = self.cut.iter().position(|cut| *cut == way) {
-            self.cut.remove(at);
-        }
-    }
-
-    pub(super) fn calm(&mut self) {
-        self.cut.clear();
-        self.weather = Weather {
-            drop: 0,
-            repeat: 0,
-            delay: 0,
-        };
+        percent > 0 && self.rng.random_range(0..100) < percent
     }
 }

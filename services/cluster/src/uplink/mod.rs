@@ -191,19 +191,19 @@ impl Uplink {
             ids: Some(done),
             ..Default::default()
         };
-        for slot in tx
-            .slots(&filter)
-            .await?
-            .into_iter()
-            .filter(|s| s.desired == Desired::Stop)
-        {
+        let mut done = tx.slots(&filter).await?;
+        done.retain(|slot| slot.desired == Desired::Stop);
+        for slot in &done {
             tx.stage(Write::DeleteSlot(slot.id));
             tx.stage(Write::PutTombstone(slot.id.0, self.context.clock.wall()));
-            self.child.forget(AssignmentId(slot.id.0));
-            self.states.forget(AssignmentId(slot.id.0));
         }
         if !tx.is_empty() {
             tx.commit().await?;
+        }
+        // Only now: a commit that failed is tried again with the next Ack.
+        for slot in done {
+            self.child.forget(AssignmentId(slot.id.0));
+            self.states.forget(AssignmentId(slot.id.0));
         }
         Ok(())
     }

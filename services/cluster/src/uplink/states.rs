@@ -243,6 +243,12 @@ fn state_of(
         ..Default::default()
     };
     let mut running_since = None;
+    if awaited {
+        // Still where the root recorded it. Without it the root would forget, and this cluster, should it lose its memory
+        // once more, would not wait again.
+        let recorded = upstream.and_then(|up| up.recorded.as_ref());
+        report.incarnation = recorded.map(convert::incarnation_to_wire);
+    }
     if let Some(assignment) = any {
         let observed = &assignment.observed;
         report.reason.clone_from(&observed.reason);

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use super::{Batch, Ledger, LedgerError, Snapshot};
@@ -13,6 +13,10 @@ struct Shared {
     /// So many of the next writes fail.
     faults: AtomicU64,
     writes: AtomicU64,
+    /// The next write is the last one of its process; whether it is durable.
+    killing: Mutex<Option<bool>>,
+    /// The process that wrote is dead and does not know it yet.
+    killed: AtomicBool,
 }
 
 /// See the module.
@@ -23,6 +27,22 @@ impl MemoryLedger {
     /// The next `times` writes fail.
     pub fn fail(&self, times: u64) {
         self.0.faults.store(times, Ordering::SeqCst);
+    }
+
+    /// The next write is the last thing that its process does: it is durable or it is not, and nobody learns which. Whoever
+    /// drives the node must ask [`MemoryLedger::was_killed`] after each call and drop it.
+    pub fn kill(&self, durable: bool) {
+        *self
+            .0
+            .killing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(durable);
+    }
+
+    /// Whether the process died at a write since this was asked last.
+    #[must_use]
+    pub fn was_killed(&self) -> bool {
+        self.0.killed.swap(false, Ordering::SeqCst)
     }
 
     /// How many writes succeeded.
@@ -65,12 +85,25 @@ impl Ledger for MemoryLedger {
         {
             return Err(LedgerError::Injected);
         }
+        let killing = self
+            .0
+            .killing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.0.killed.fetch_or(killing.is_some(), Ordering::SeqCst);
+        if killing == Some(false) {
+            return Err(LedgerError::Injected);
+        }
         self.0
             .durable
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .apply(batch);
         self.0.writes.fetch_add(1, Ordering::SeqCst);
+        if killing.is_some() {
+            return Err(LedgerError::Injected);
+        }
         Ok(())
     }
 }

@@ -164,6 +164,14 @@ async fn a_stop_waits_for_the_worker_that_the_root_had_seen_it_on() {
         [Phase::Stopping, Phase::Stopping],
         "it may still run there"
     );
+    let known = reports.iter().flat_map(|r| &r.entries);
+    let known: Vec<_> = known.map(|e| e.incarnation.clone()).collect();
+    let there = recorded(60, worker);
+    assert_eq!(
+        known,
+        [there.clone(), there],
+        "the root is not made to forget where"
+    );
     bed.found(worker, 60, 1).await;
     bed.plan().await;
     assert_eq!(bed.instances().await[0].desired, Desired::Stop);

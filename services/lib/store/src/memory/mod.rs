@@ -6,6 +6,8 @@
 
 #[cfg(feature = "sim")]
 mod fault;
+#[cfg(feature = "sim")]
+mod look;
 mod read;
 mod state;
 
@@ -195,13 +197,13 @@ impl WriteTx for Tx<'_, Turn<'_>> {
         #[cfg(feature = "sim")]
         let fault = store.next_fault(revision + 1);
         #[cfg(feature = "sim")]
-        if fault == Some(CommitFault::Before) {
-            return Err(fault::injected());
+        if let Some(fault @ (CommitFault::Before | CommitFault::Full)) = fault {
+            return Err(fault::injected(fault));
         }
         let revision = store.apply(batch)?;
         #[cfg(feature = "sim")]
-        if fault == Some(CommitFault::After) {
-            return Err(fault::injected());
+        if let Some(fault @ CommitFault::After) = fault {
+            return Err(fault::injected(fault));
         }
         if *store.revision.borrow() != revision {
             store.revision.send_replace(revision);

@@ -136,7 +136,12 @@ impl Act<'_> {
             Action::MakeSlot(slot) | Action::ChangeSlot(slot) => {
                 self.slots.insert(slot.id, slot);
             }
-            Action::RemoveSlot(id) => self.writes.push(Write::DeleteSlot(id)),
+            Action::RemoveSlot(id) => {
+                self.writes.push(Write::DeleteSlot(id));
+                // Whatever is found of it later, at a worker that was put back to an older copy of its disk, is stopped
+                // and not held: a user has decided about it.
+                self.writes.push(Write::PutTombstone(id.0, self.now));
+            }
             Action::Place(slot) => self.place(slot),
             Action::Order {
                 id,

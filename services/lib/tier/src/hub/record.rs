@@ -156,7 +156,7 @@ async fn record_all(
         }
     }
     for (child, report) in answers {
-        outbox.extend(send::answer(context, state, child, &report).await?);
+        outbox.extend(send::answer(context, state, child, &report, &point).await?);
     }
     Ok(outbox)
 }

@@ -25,13 +25,16 @@ pub(super) async fn answer(
     state: &mut State,
     id: ChildId,
     report: &v1::Report,
+    point: &Accepted,
 ) -> Result<Outbox, StoreError> {
     let now = context.clock.boot();
     let Some(session) = state.sessions.get_mut(&id) else {
         return Ok(Outbox::new());
     };
     let mut outbox = vec![(id, session.parent.ack(None))];
-    let facts = match session.facts {
+    // What another child knew may have raised the issuer epoch since, here or at another replica.
+    let current = |facts: &Facts| facts.point.issuer_epoch == point.issuer_epoch;
+    let facts = match session.facts.filter(current) {
         Some(facts) => facts,
         None => {
             let tx = context.store.read().await?;

@@ -45,6 +45,19 @@ async fn what_its_slot_wants_is_adopted_under_a_newer_generation() {
 }
 
 #[tokio::test]
+async fn what_is_found_of_a_slot_that_is_gone_is_told_to_stop() {
+    let bed = Bed::new();
+    let child = bed.child(1).await;
+    bed.order(child, 10, 1, Desired::Stop).await;
+    bed.write([Write::DeleteAssignment(asg(10))]).await;
+    bed.plan().await;
+    assert_eq!(bed.slot(10).await, None, "nothing is left of it");
+    // A worker that was put back to an older copy of its disk runs it again.
+    bed.attached(child, 1, vec![running(10)]).await;
+    assert_eq!(bed.row(10).await.unwrap().desired, Desired::Stop);
+}
+
+#[tokio::test]
 async fn what_was_stopped_before_is_told_to_stop() {
     for buried in [10, 1010] {
         let bed = Bed::new();

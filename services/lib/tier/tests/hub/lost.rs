@@ -70,6 +70,30 @@ async fn a_restored_database_finds_that_it_is_older_also_in_a_session_that_it_kn
 }
 
 #[tokio::test]
+async fn a_child_whose_session_is_older_than_the_issuer_epoch_gets_everything_anew() {
+    let bed = Bed::new();
+    let (child, other) = (bed.child(1).await, bed.child(2).await);
+    let session = bed.attached(child, 1, Vec::new()).await;
+    let mut foreign = bed.point().await;
+    foreign.lineage = edgeio_domain::ids::Lineage(crate::bed::uuid(77));
+    bed.open(other, 2, Some(foreign)).await;
+    assert!(bed.meta().await.issuer_epoch > session.point.issuer_epoch);
+    bed.order(child, 10, 1, Desired::Run).await;
+    bed.hub.push().await.unwrap();
+    bed.wait(10_000);
+    let outbox = bed.tell(session, part(2, Vec::new())).await;
+    let whole = crate::bed::only(&outbox, |m| match m {
+        v1::parent_message::Message::Snapshot(snapshot) => Some(snapshot.entries.len()),
+        _ => None,
+    });
+    assert_eq!(
+        whole,
+        [1],
+        "a delta of another epoch would be dropped: {outbox:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_order_that_was_lost_gives_way_to_this_database_s_own() {
     // What the child holds under which generation; the order here is RUN of generation 2 without a restart.
     for (desired, generation, restarts, renewed) in [
