@@ -346,8 +346,9 @@ impl World {
     fn replace(&mut self, part: Part, copy: Option<Snapshot>) {
         let (now, ids) = (self.queue.now, self.ids.clone());
         self.database_mut(part).replace(copy, &ids, now);
-        let revision = self.database(part).store.snapshot().revision();
-        self.memory.lost(part, revision);
+        let snapshot = self.database(part).store.snapshot();
+        self.memory.lost(part, snapshot.revision());
+        self.memory.ambiguous(&snapshot);
         match part {
             Part::Root(_) => (0..self.roots.len()).for_each(|root| self.down(Part::Root(root))),
             Part::Cluster(_) | Part::Bridge(_) | Part::Worker(_) => self.down(part),

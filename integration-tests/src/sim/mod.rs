@@ -13,6 +13,7 @@ mod faults;
 mod life;
 mod machine;
 mod network;
+pub mod plants;
 mod profile;
 mod queue;
 mod sweep;

@@ -2,13 +2,15 @@
 
 mod converge;
 mod dump;
+mod link;
 mod record;
 mod tiers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use edgeio_domain::{
-    ids::{AssignmentId, ChildId, SlotId},
+    child::Accepted,
+    ids::{AssignmentId, ChildId, Lineage, SlotId},
     records::Desired,
 };
 use edgeio_store::Revision;
@@ -68,6 +70,12 @@ pub(super) struct Memory {
     pub(super) liars: BTreeSet<usize>,
     /// Workers that told of what others have: their sessions are not to be trusted.
     pub(super) forgers: BTreeSet<usize>,
+    /// The point that each child accepted last.
+    accepted: BTreeMap<ChildId, Option<Accepted>>,
+    /// Histories whose points may be those of another one.
+    ambiguous: BTreeSet<(Lineage, u64)>,
+    /// The newest report of each session that tiers took.
+    heard: link::Heard,
     /// A wall clock jumped.
     pub(super) clocks_jumped: bool,
     /// Old records were removed.

@@ -26,6 +26,7 @@ impl World {
         for cluster in 0..self.clusters.len() {
             if !self.clusters[cluster].is_clone {
                 self.watch_tier(Part::Cluster(cluster), None)?;
+                self.check_accepted_by_cluster(cluster)?;
             }
         }
         Ok(())

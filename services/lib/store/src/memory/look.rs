@@ -8,9 +8,15 @@ use edgeio_domain::{
 use uuid::Uuid;
 
 use super::Snapshot;
-use crate::api::{Change, Lease, Revision};
+use crate::api::{Change, Lease, Meta, Revision};
 
 impl Snapshot {
+    /// Facts of the database.
+    #[must_use]
+    pub fn meta(&self) -> Meta {
+        self.0.meta
+    }
+
     /// All applications, by uid.
     pub fn applications(&self) -> impl Iterator<Item = &Application> {
         self.0.applications.values()

@@ -1,0 +1,135 @@
+//! What a child says to have applied is what it holds, and what was told before does not count as news.
+
+use std::collections::BTreeMap;
+
+use edgeio_domain::{
+    child::Accepted,
+    ids::{AssignmentId, ChildId, SlotId},
+};
+use edgeio_proto::link::v1;
+use edgeio_store::memory::Snapshot;
+
+use super::{Broken, Memory};
+use crate::sim::{
+    queue::Part,
+    world::{Checked, World},
+};
+
+/// The newest report of a session that a tier's process took.
+pub(in crate::sim) type Heard = BTreeMap<(usize, ChildId), (u64, u64)>;
+
+impl Memory {
+    /// A copy of a database was put back, or it was lost: points of that history are not told apart from those of the
+    /// history that follows, until a child that is ahead of it has raised the issuer epoch.
+    pub(in crate::sim) fn ambiguous(&mut self, snapshot: &Snapshot) {
+        let meta = snapshot.meta();
+        self.ambiguous.insert((meta.lineage, meta.issuer_epoch));
+    }
+
+    /// A tier's process ended, or dropped what it knew of its sessions.
+    pub(in crate::sim) fn forget_heard(&mut self, part: Part) {
+        let index = Self::index(part);
+        self.heard.retain(|(of, _), _| *of != index);
+    }
+}
+
+impl World {
+    /// Of a point that a worker accepted, every order to run is held, or its id is buried.
+    pub(in crate::sim) fn check_accepted_by_worker(&mut self, worker: usize) -> Checked {
+        let machine = &self.machines[worker];
+        let Some(node) = &machine.node else {
+            return Ok(());
+        };
+        let accepted = node.accepted();
+        let before = self.memory.accepted.insert(machine.id, accepted);
+        let (Some(point), false) = (accepted, before == Some(accepted)) else {
+            return Ok(());
+        };
+        if machine.is_clone || self.memory.cloned.contains(&machine.id) {
+            return Ok(());
+        }
+        let held: BTreeMap<AssignmentId, u64> = node
+            .entries()
+            .map(|entry| (entry.order.id, entry.order.generation))
+            .collect();
+        let buried = machine.ledger.durable().tombstones;
+        let snapshot = self.clusters[machine.cluster].database.store.snapshot();
+        let has = |id: AssignmentId, generation: u64| {
+            held.get(&id).is_some_and(|held| *held >= generation) || buried.contains_key(&id)
+        };
+        self.check_applied(&machine.name, machine.id, &point, &snapshot, &has)
+    }
+
+    /// The same of a cluster.
+    pub(in crate::sim) fn check_accepted_by_cluster(&mut self, number: usize) -> Checked {
+        let cluster = &self.clusters[number];
+        let own = cluster.database.store.snapshot();
+        let accepted = own.meta().uplink.accepted;
+        let before = self.memory.accepted.insert(cluster.id, accepted);
+        let (Some(point), false) = (accepted, before == Some(accepted)) else {
+            return Ok(());
+        };
+        if cluster.database.lost_at.is_some() || self.memory.cloned.contains(&cluster.id) {
+            return Ok(());
+        }
+        let has = |id: AssignmentId, generation: u64| {
+            let slot = own.slot(SlotId(id.0)).and_then(|s| s.upstream.as_ref());
+            slot.is_some_and(|up| up.generation >= generation) || own.is_tombstoned(id.0)
+        };
+        let above = self.root.store.snapshot();
+        self.check_applied(&cluster.name, cluster.id, &point, &above, &has)
+    }
+
+    fn check_applied(
+        &self,
+        name: &str,
+        child: ChildId,
+        point: &Accepted,
+        above: &Snapshot,
+        has: &dyn Fn(AssignmentId, u64) -> bool,
+    ) -> Checked {
+        let meta = above.meta();
+        let same = (point.lineage, point.issuer_epoch) == (meta.lineage, meta.issuer_epoch);
+        let told_apart = !self
+            .memory
+            .ambiguous
+            .contains(&(meta.lineage, meta.issuer_epoch));
+        if !same || !told_apart || point.revision > meta.revision {
+            return Ok(());
+        }
+        let missing = above
+            .assignments()
+            .filter(|a| a.child == child && a.is_live())
+            .filter(|a| a.order_revision > 0 && a.order_revision <= point.revision)
+            .find(|a| !has(a.id, a.generation));
+        match missing {
+            None => Ok(()),
+            Some(a) => {
+                let what = format!(
+                    "{name} has accepted revision {} and does not hold {} {:?} of generation {}, ordered at {}",
+                    point.revision, a.id, a.desired, a.generation, a.order_revision
+                );
+                Err(Broken::new("I14 applied is held", what))
+            }
+        }
+    }
+
+    /// Whether a report is older than one that the same process took in the same session: it must change nothing. Parts of
+    /// a full report may overtake each other.
+    pub(in crate::sim) fn is_old_news(
+        &mut self,
+        part: Part,
+        child: ChildId,
+        report: &v1::Report,
+    ) -> bool {
+        let key = (Memory::index(part), child);
+        let (epoch, newest) = self.memory.heard.get(&key).copied().unwrap_or_default();
+        if epoch == report.session_epoch && report.seq <= newest {
+            return !report.full;
+        }
+        self.memory
+            .heard
+            .insert(key, (report.session_epoch, report.seq));
+        false
+    }
+}
