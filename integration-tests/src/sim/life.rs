@@ -25,7 +25,6 @@ const SETTLED: i64 = 5_000;
 impl World {
     /// A process is gone, with what it had in memory. It is started again.
     pub(super) fn down(&mut self, part: Part) {
-        self.memory.forget_heard(part);
         match part {
             Part::Root(root) => {
                 self.roots[root].loops = None;

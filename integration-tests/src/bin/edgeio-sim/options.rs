@@ -28,6 +28,10 @@ pub(crate) struct Options {
     /// Go on after a violation, up to so many; each is told in one line, without events.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) most: usize,
+    /// Search each planted bug, or that of --plant, in the first 2000 schedules instead, and print the table of what finds
+    /// it. It ends with 1 when one is not found.
+    #[arg(long, conflicts_with_all = ["seeds", "profile", "trace"])]
+    pub(crate) search_plants: bool,
     /// Print every event of this one seed instead.
     #[arg(long, value_name = "SEED", conflicts_with = "seeds")]
     pub(crate) trace: Option<u64>,

@@ -134,7 +134,7 @@ impl World {
         let root = self.root.store.snapshot();
         let at_root = root
             .assignment(AssignmentId(assignment.slot.0))
-            .is_some_and(|a| a.desired == Desired::Hold);
+            .is_some_and(|a| a.desired == Desired::Hold && !a.is_mirror());
         assignment.desired == Desired::Hold || orphan || at_root
     }
 

@@ -1,22 +1,16 @@
-//! What a child says to have applied is what it holds, and what was told before does not count as news.
+//! What a child says to have applied is what it holds.
 
 use std::collections::BTreeMap;
 
 use edgeio_domain::{
     child::Accepted,
     ids::{AssignmentId, ChildId, SlotId},
+    records::Desired,
 };
-use edgeio_proto::link::v1;
 use edgeio_store::memory::Snapshot;
 
 use super::{Broken, Memory};
-use crate::sim::{
-    queue::Part,
-    world::{Checked, World},
-};
-
-/// The newest report of a session that a tier's process took.
-pub(in crate::sim) type Heard = BTreeMap<(usize, ChildId), (u64, u64)>;
+use crate::sim::world::{Checked, World};
 
 impl Memory {
     /// A copy of a database was put back, or it was lost: points of that history are not told apart from those of the
@@ -24,12 +18,6 @@ impl Memory {
     pub(in crate::sim) fn ambiguous(&mut self, snapshot: &Snapshot) {
         let meta = snapshot.meta();
         self.ambiguous.insert((meta.lineage, meta.issuer_epoch));
-    }
-
-    /// A tier's process ended, or dropped what it knew of its sessions.
-    pub(in crate::sim) fn forget_heard(&mut self, part: Part) {
-        let index = Self::index(part);
-        self.heard.retain(|(of, _), _| *of != index);
     }
 }
 
@@ -48,9 +36,14 @@ impl World {
         if machine.is_clone || self.memory.cloned.contains(&machine.id) {
             return Ok(());
         }
+        // What is being stopped is not run again, whatever is ordered.
+        let number = |order: &edgeio_domain::node::Order| match order.desired {
+            Desired::Stop => u64::MAX,
+            Desired::Run | Desired::Pause | Desired::Hold => order.generation,
+        };
         let held: BTreeMap<AssignmentId, u64> = node
             .entries()
-            .map(|entry| (entry.order.id, entry.order.generation))
+            .map(|entry| (entry.order.id, number(&entry.order)))
             .collect();
         let buried = machine.ledger.durable().tombstones;
         let snapshot = self.clusters[machine.cluster].database.store.snapshot();
@@ -73,8 +66,10 @@ impl World {
             return Ok(());
         }
         let has = |id: AssignmentId, generation: u64| {
-            let slot = own.slot(SlotId(id.0)).and_then(|s| s.upstream.as_ref());
-            slot.is_some_and(|up| up.generation >= generation) || own.is_tombstoned(id.0)
+            let slot = own.slot(SlotId(id.0));
+            let stops = slot.is_some_and(|slot| slot.desired == Desired::Stop);
+            let up = slot.and_then(|slot| slot.upstream.as_ref());
+            stops || up.is_some_and(|up| up.generation >= generation) || own.is_tombstoned(id.0)
         };
         let above = self.root.store.snapshot();
         self.check_applied(&cluster.name, cluster.id, &point, &above, &has)
@@ -112,24 +107,5 @@ impl World {
                 Err(Broken::new("I14 applied is held", what))
             }
         }
-    }
-
-    /// Whether a report is older than one that the same process took in the same session: it must change nothing. Parts of
-    /// a full report may overtake each other.
-    pub(in crate::sim) fn is_old_news(
-        &mut self,
-        part: Part,
-        child: ChildId,
-        report: &v1::Report,
-    ) -> bool {
-        let key = (Memory::index(part), child);
-        let (epoch, newest) = self.memory.heard.get(&key).copied().unwrap_or_default();
-        if epoch == report.session_epoch && report.seq <= newest {
-            return !report.full;
-        }
-        self.memory
-            .heard
-            .insert(key, (report.session_epoch, report.seq));
-        false
     }
 }

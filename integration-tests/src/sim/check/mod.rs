@@ -74,8 +74,6 @@ pub(super) struct Memory {
     accepted: BTreeMap<ChildId, Option<Accepted>>,
     /// Histories whose points may be those of another one.
     ambiguous: BTreeSet<(Lineage, u64)>,
-    /// The newest report of each session that tiers took.
-    heard: link::Heard,
     /// A wall clock jumped.
     pub(super) clocks_jumped: bool,
     /// Old records were removed.
