@@ -110,11 +110,12 @@ fn run(entry: &Entry, policy: RestartPolicy, seen: &Seen, now: Time) -> Step {
     if matches!(status.phase, Phase::Completed | Phase::Failed) {
         return Step::Observe;
     }
-    if let Some(at) = status.not_before.filter(|at| now < *at)
+    // What is further away than the longest backoff was noted before the wall clock was set back: it is over.
+    let waits = |at: &Time| now < *at && *at <= now + backoff::LONGEST;
+    if let Some(at) = status.not_before.filter(waits)
         && !matches!(seen, Seen::Running | Seen::Paused)
     {
-        // A wall clock that was set back must not keep a job down for longer than the longest backoff.
-        return Step::Wait(at.min(now + backoff::LONGEST));
+        return Step::Wait(at);
     }
     match seen {
         Seen::Running if order.desired == Desired::Pause => Step::Pause,
