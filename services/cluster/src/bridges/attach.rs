@@ -126,6 +126,8 @@ impl Reader {
                     self.bridges.connected(self.number, broker.connected);
                     if broker.connected {
                         self.greet().await;
+                    } else {
+                        self.hub.cut().await;
                     }
                 }
                 None => {}
@@ -133,6 +135,8 @@ impl Reader {
         }
         info!(bridge = self.number, "bridge detached");
         self.bridges.remove(self.number);
+        // What came through it says nothing about the bridges that are left.
+        self.hub.cut().await;
     }
 
     /// Workers may have waited for a bridge: those that are not heard are asked for a word.

@@ -9,7 +9,8 @@ use crate::{
     time::Time,
 };
 
-/// Whether a child is heard. Silence never stops anything; it only keeps new work away.
+/// Whether a child is heard. Silence never stops anything: it keeps new work away, and by evidence
+/// ([`crate::liveness`]) lets substitutes be started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ChildState {
     /// Known, but it has never reported.
@@ -66,44 +67,6 @@ impl ChildState {
     #[must_use]
     pub fn is_heard(self) -> bool {
         matches!(self, ChildState::Ready | ChildState::Returning)
-    }
-}
-
-/// Times by which silence is judged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Leases {
-    /// Silence until Suspect; twice that until Disconnected.
-    pub lease: Duration,
-}
-
-impl Default for Leases {
-    /// 45 s: three reports at the default interval of 15 s may be lost before anybody doubts.
-    fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(45),
-        }
-    }
-}
-
-impl Leases {
-    /// The state after `silence`.
-    #[must_use]
-    pub fn judge(&self, state: ChildState, silence: Duration) -> ChildState {
-        match state {
-            ChildState::Registered | ChildState::Left | ChildState::Lost => state,
-            ChildState::Ready
-            | ChildState::Suspect
-            | ChildState::Disconnected
-            | ChildState::Returning => {
-                if silence < self.lease {
-                    state
-                } else if silence < self.lease * 2 {
-                    ChildState::Suspect
-                } else {
-                    ChildState::Disconnected
-                }
-            }
-        }
     }
 }
 
@@ -197,21 +160,5 @@ impl Child {
         self.name
             .as_ref()
             .map_or_else(|| self.id.to_string(), ToString::to_string)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn silence_moves_the_state_and_goodbye_stays() {
-        let leases = Leases::default();
-        let after = |state, seconds| leases.judge(state, Duration::from_secs(seconds));
-        assert_eq!(after(ChildState::Ready, 44), ChildState::Ready);
-        assert_eq!(after(ChildState::Ready, 45), ChildState::Suspect);
-        assert_eq!(after(ChildState::Suspect, 90), ChildState::Disconnected);
-        assert_eq!(after(ChildState::Left, 900), ChildState::Left);
-        assert_eq!(after(ChildState::Registered, 900), ChildState::Registered);
     }
 }

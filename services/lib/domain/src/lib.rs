@@ -9,6 +9,7 @@ pub mod digest;
 pub mod ids;
 pub mod image;
 pub mod lifecycle;
+pub mod liveness;
 pub mod name;
 pub mod node;
 pub mod plan;

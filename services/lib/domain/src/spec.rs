@@ -1,6 +1,12 @@
 //! What one service asks for, checked: from the words of a manifest to types that cannot be wrong.
 
+mod disconnect;
+
 use std::{collections::BTreeMap, time::Duration};
+
+pub use disconnect::{
+    DEFAULT_STOP_AFTER, Disconnect, DisconnectDraft, MIN_STOP_AFTER, Mode, Reconcile, Terms,
+};
 
 use crate::{image, name::Name, quantity, resources::Resources, violation::Violations};
 
@@ -12,10 +18,6 @@ pub const MAX_SERVICES: usize = 100;
 pub const MAX_REPLICAS: u32 = 10_000;
 /// Time to stop before the kill when the spec does not say, as in Docker.
 pub const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
-/// How long an exclusive instance runs without a word from its cluster when the spec does not say.
-pub const DEFAULT_STOP_AFTER: Duration = Duration::from_secs(60);
-/// Shortest such time: a few reports may be late without a reason to stop.
-pub const MIN_STOP_AFTER: Duration = Duration::from_secs(5);
 /// Longest time to stop: an hour.
 pub const MAX_STOP_GRACE: Duration = Duration::from_secs(3600);
 
@@ -60,65 +62,6 @@ pub struct ServiceDraft {
     pub stop_grace: String,
     /// What happens while it cannot be heard.
     pub disconnect: DisconnectDraft,
-}
-
-/// The words of a manifest about silence, unchecked; each may be empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DisconnectDraft {
-    /// Mode.
-    pub mode: String,
-    /// Which copy stays.
-    pub reconcile: String,
-    /// A duration.
-    pub stop_after: String,
-    /// Whether it is replaced.
-    pub replace: String,
-}
-
-/// What happens to an instance whose worker or cluster cannot be heard.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Disconnect {
-    /// How many may run at a time.
-    pub mode: Mode,
-    /// Which one stays when both are heard again.
-    pub reconcile: Reconcile,
-    /// Whether a substitute is started by itself.
-    pub replace: bool,
-}
-
-impl Default for Disconnect {
-    fn default() -> Self {
-        Self {
-            mode: Mode::Available,
-            reconcile: Reconcile::default(),
-            replace: true,
-        }
-    }
-}
-
-/// How many instances of one replica may run at a time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mode {
-    /// It runs on while it cannot be heard, and a substitute may run beside it.
-    Available,
-    /// Never two: it stops itself before a substitute may start.
-    Exclusive {
-        /// How long it runs without a word from its cluster, on CLOCK_BOOTTIME, from the sending of the last report that was
-        /// recorded.
-        stop_after: Duration,
-    },
-}
-
-/// Which copy stays when original and substitute are heard.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Reconcile {
-    /// The one that was there first.
-    #[default]
-    KeepOriginal,
-    /// The newest one.
-    KeepReplacement,
-    /// The one that runs for the longest time.
-    LongestRunning,
 }
 
 /// When an image is pulled.
@@ -258,7 +201,7 @@ impl ServiceSpec {
             ],
         );
         let stop_grace = own.check(&at("stop_grace"), parse_grace(&draft.stop_grace));
-        let disconnect = check_disconnect(&draft.disconnect, path, &mut own);
+        let disconnect = disconnect::check(&draft.disconnect, path, &mut own);
         let runtime = match (draft.runtime.as_str(), draft.image.is_empty()) {
             ("", true) => runtime::PROCESS.to_owned(),
             ("", false) => runtime::DOCKER.to_owned(),
@@ -380,64 +323,6 @@ fn check_ports(draft: &ServiceDraft, path: &str, faults: &mut Violations) -> Vec
         });
     }
     ports
-}
-
-/// Mode and the words that go with it.
-fn check_disconnect(
-    draft: &DisconnectDraft,
-    path: &str,
-    faults: &mut Violations,
-) -> Option<Disconnect> {
-    let at = |field: &str| format!("{path}.disconnect.{field}");
-    let exclusive = pick(
-        &at("mode"),
-        &draft.mode,
-        faults,
-        &[("available", false), ("exclusive", true)],
-    )?;
-    let reconcile = pick(
-        &at("reconcile"),
-        &draft.reconcile,
-        faults,
-        &[
-            ("keep-original", Reconcile::KeepOriginal),
-            ("keep-replacement", Reconcile::KeepReplacement),
-            ("longest-running", Reconcile::LongestRunning),
-        ],
-    )?;
-    let replace = pick(
-        &at("replace"),
-        &draft.replace,
-        faults,
-        &[("auto", true), ("never", false)],
-    )?;
-    if !exclusive && !draft.stop_after.is_empty() {
-        faults.add(at("stop_after"), "is for the mode exclusive only");
-    }
-    if exclusive && !draft.reconcile.is_empty() {
-        faults.add(
-            at("reconcile"),
-            "is for the mode available only: of an exclusive service there are never two",
-        );
-    }
-    let stop_after = if draft.stop_after.is_empty() {
-        DEFAULT_STOP_AFTER
-    } else {
-        faults.check(&at("stop_after"), parse_grace(&draft.stop_after))?
-    };
-    if stop_after < MIN_STOP_AFTER {
-        faults.add(at("stop_after"), "must be from 5s to 1h");
-    }
-    let mode = if exclusive {
-        Mode::Exclusive { stop_after }
-    } else {
-        Mode::Available
-    };
-    Some(Disconnect {
-        mode,
-        reconcile,
-        replace,
-    })
 }
 
 /// Takes the value of a word; the first one is the default.

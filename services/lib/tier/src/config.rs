@@ -15,6 +15,14 @@ edgeio_server::config! {
         pub report_interval: Duration = Times::default().report_interval,
         /// Silence after which a child gets no new work; after twice that it counts as disconnected.
         pub lease: Duration = Times::default().lease,
+        /// Silence after which what a child runs may be replaced elsewhere, if other children are heard meanwhile. At least
+        /// twice `lease`.
+        pub replace_after: Duration = Times::default().replace_after,
+        /// Silence after which a child counts as lost: what was replaced is stopped there should it return. Longer than
+        /// `replace_after`.
+        pub lost_after: Duration = Times::default().lost_after,
+        /// Of a hundred children, how many may begin to be replaced in a minute; one always may. From 1 to 100.
+        pub replace_rate: u32 = Times::default().replace_rate,
         /// How long running instances are waited for after this tier lost its database, before others are started.
         pub adopt_window: Duration = Times::default().adopt_window,
         /// How long a replica of the parent may be without a place here before it is handed back.
@@ -51,6 +59,27 @@ impl Validate for TierConfig {
                 "write at least `1s`; `15s` is the default",
             );
         }
+        if self.replace_after < self.lease * 2 {
+            check.fail(
+                "replace_after",
+                "a child would be replaced before it counts as disconnected",
+                "write at least twice `lease`",
+            );
+        }
+        if self.lost_after <= self.replace_after {
+            check.fail(
+                "lost_after",
+                "a child would be lost before anything was replaced",
+                "write more than `replace_after`",
+            );
+        }
+        if !(1..=100).contains(&self.replace_rate) {
+            check.fail(
+                "replace_rate",
+                "it is a part of a hundred children",
+                "write a number from 1 to 100",
+            );
+        }
     }
 }
 
@@ -61,6 +90,9 @@ impl TierConfig {
         Times {
             report_interval: self.report_interval,
             lease: self.lease,
+            replace_after: self.replace_after,
+            lost_after: self.lost_after,
+            replace_rate: self.replace_rate,
             adopt_window: self.adopt_window,
             return_after: self.return_after,
             retention: self.retention,

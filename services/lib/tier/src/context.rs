@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use edgeio_domain::{ids::IdSource, records::Owner, time::Clock};
+use edgeio_domain::{ids::IdSource, liveness::Leases, records::Owner, time::Clock};
 use edgeio_store::Store;
 use uuid::Uuid;
 
@@ -34,6 +34,12 @@ pub struct Times {
     pub report_interval: Duration,
     /// Silence until a child is Suspect; twice that until Disconnected.
     pub lease: Duration,
+    /// Silence until what a child runs may be replaced, if others are heard.
+    pub replace_after: Duration,
+    /// Silence until a child is Lost, if others are heard.
+    pub lost_after: Duration,
+    /// Of a hundred children, how many may begin to be replaced in a minute.
+    pub replace_rate: u32,
     /// How long a slot that the parent saw running is waited for after this tier lost its memory. Twice the report
     /// interval: every worker that is reachable has reported by then.
     pub adopt_window: Duration,
@@ -79,15 +85,32 @@ impl Times {
 
 impl Default for Times {
     fn default() -> Self {
+        let leases = Leases::default();
         Self {
             report_interval: Duration::from_secs(15),
-            lease: Duration::from_secs(45),
+            lease: leases.lease,
+            replace_after: leases.replace_after,
+            lost_after: leases.lost_after,
+            replace_rate: leases.replace_rate,
             adopt_window: Duration::from_secs(30),
             return_after: Duration::from_secs(5),
             refusal: Duration::from_secs(2),
             retention: Duration::from_secs(7 * 24 * 3600),
             // What Kubernetes' client-go takes for its leaders: 15 s, renewed after 10 s, retried every 2 s.
             leader_lease: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Times {
+    /// Those by which silence is judged.
+    #[must_use]
+    pub fn leases(&self) -> Leases {
+        Leases {
+            lease: self.lease,
+            replace_after: self.replace_after,
+            lost_after: self.lost_after,
+            replace_rate: self.replace_rate,
         }
     }
 }

@@ -3,7 +3,10 @@
 use crate::{
     ids::{IdSource, SlotId},
     lifecycle::Phase,
-    plan::tier::{Action, Input},
+    plan::{
+        copies::{self, Silence},
+        tier::{Action, Input},
+    },
     records::{Application, Assignment, Desired, Service, Slot},
     resources::Resources,
 };
@@ -33,8 +36,8 @@ pub(super) fn shape<'a>(
     }
     for (index, service) in services.iter().enumerate() {
         let demand = input.demands.get(index).copied().unwrap_or_default();
-        shrink(service, wanted, &mut actions);
-        renew(service, demand, wanted, &mut actions);
+        shrink(service, wanted, input.silence, &mut actions);
+        renew(service, demand, wanted, input.silence, &mut actions);
         grow(
             application,
             service,
@@ -55,11 +58,16 @@ fn retire(slot: &mut Slot, actions: &mut Vec<Action>) {
 }
 
 /// Takes what does not run first, then the highest ordinal.
-fn shrink(service: &Service, wanted: &mut Wanted<'_>, actions: &mut Vec<Action>) {
+fn shrink(
+    service: &Service,
+    wanted: &mut Wanted<'_>,
+    silence: &Silence<'_>,
+    actions: &mut Vec<Action>,
+) {
     let mut order: Vec<(bool, u32, SlotId)> = wanted
         .iter()
         .filter(|(slot, _)| slot.service == service.name && slot.desired != Desired::Stop)
-        .map(|(slot, assignments)| (runs(slot, assignments), slot.ordinal, slot.id))
+        .map(|(slot, assignments)| (runs(slot, assignments, silence), slot.ordinal, slot.id))
         .collect();
     let excess = order.len().saturating_sub(service.replicas as usize);
     order.sort_by_key(|(runs, ordinal, id)| (*runs, std::cmp::Reverse(*ordinal), *id));
@@ -78,14 +86,20 @@ fn shrink(service: &Service, wanted: &mut Wanted<'_>, actions: &mut Vec<Action>)
 
 /// Moves slots to the service's spec: at once those that do not run, of the others one at a time, the lowest ordinal
 /// first, and only while everything else runs. So a spec that cannot run costs one replica and not the service.
-fn renew(service: &Service, demand: Resources, wanted: &mut Wanted<'_>, actions: &mut Vec<Action>) {
+fn renew(
+    service: &Service,
+    demand: Resources,
+    wanted: &mut Wanted<'_>,
+    silence: &Silence<'_>,
+    actions: &mut Vec<Action>,
+) {
     let mut of_service: Vec<&mut (Slot, Vec<&Assignment>)> = wanted
         .iter_mut()
         .filter(|(slot, _)| slot.service == service.name && slot.desired != Desired::Stop)
         .collect();
     of_service.sort_by_key(|(slot, _)| (slot.ordinal, slot.id));
     let settled = |slot: &Slot, assignments: &[&Assignment]| {
-        runs(slot, assignments) || ended(slot, assignments)
+        runs(slot, assignments, silence) || ended(slot, assignments, silence)
     };
     let mut step = of_service
         .iter()
@@ -94,7 +108,7 @@ fn renew(service: &Service, demand: Resources, wanted: &mut Wanted<'_>, actions:
         if slot.spec_hash == service.spec_hash {
             continue;
         }
-        let stands = runs(slot, assignments);
+        let stands = runs(slot, assignments, silence);
         if stands && !step {
             continue;
         }
@@ -146,18 +160,13 @@ fn grow<'a>(
     }
 }
 
-/// Whether the slot's own spec runs.
-fn runs(slot: &Slot, assignments: &[&Assignment]) -> bool {
-    in_phase(slot, assignments, &[Phase::Running, Phase::Paused])
+/// Whether the slot's own spec runs, as far as it can be heard.
+fn runs(slot: &Slot, assignments: &[&Assignment], silence: &Silence<'_>) -> bool {
+    let phases = [Phase::Running, Phase::Paused];
+    copies::any_in_phase(assignments, slot.spec_hash, silence, &phases)
 }
 
 /// Whether the slot's own spec ran to its end.
-fn ended(slot: &Slot, assignments: &[&Assignment]) -> bool {
-    in_phase(slot, assignments, &[Phase::Completed])
-}
-
-fn in_phase(slot: &Slot, assignments: &[&Assignment], phases: &[Phase]) -> bool {
-    assignments
-        .iter()
-        .any(|a| a.is_live() && a.spec_hash == slot.spec_hash && phases.contains(&a.observed.phase))
+fn ended(slot: &Slot, assignments: &[&Assignment], silence: &Silence<'_>) -> bool {
+    copies::any_in_phase(assignments, slot.spec_hash, silence, &[Phase::Completed])
 }

@@ -1,13 +1,16 @@
 //! The plan of a tier for one application: which slots to make and retire, which assignments to change, which slots need
 //! a place.
 //!
-//! Laws, tested below: planning twice is planning once; nothing is stopped that was not retired, outdated or lost a pick;
-//! unknown is not absent: what a silent child runs counts as running.
+//! Laws, tested below: planning twice is planning once; nothing is stopped that was not retired, outdated, replaced or lost
+//! a pick; unknown is not absent: what a silent child runs counts as running until that child is judged replaceable; of a
+//! slot's copies one is heard at most, once all that came back were compared.
 
 use crate::{
     ids::{AssignmentId, IdSource, SlotId},
-    lifecycle::Phase,
-    plan::slots,
+    plan::{
+        copies::{self, Pick, Silence},
+        slots,
+    },
     plant::{self, Plant},
     records::{Application, Assignment, Desired, Slot},
     resources::Resources,
@@ -34,6 +37,14 @@ pub enum Action {
     RemoveSlot(SlotId),
     /// Find a place for this slot, as it is after the actions before.
     Place(Slot),
+    /// Find a place for a substitute of what this slot has on children that cannot be heard. Once it is found, and only
+    /// then, give these the order to stop.
+    Substitute {
+        /// The slot.
+        slot: Slot,
+        /// What is stopped with it.
+        stop: Vec<AssignmentId>,
+    },
     /// Give the assignment a new order.
     Order {
         /// Which.
@@ -62,6 +73,8 @@ pub enum Why {
     Surplus,
     /// It was found running and fills its slot.
     Adopted,
+    /// It could not be heard and was replaced.
+    Replaced,
     /// Its slot's wish changed.
     Wish,
 }
@@ -75,6 +88,7 @@ impl Why {
             Why::Outdated => "the service has a newer spec",
             Why::Surplus => "another instance fills the same replica",
             Why::Adopted => "it was found running and fills its replica",
+            Why::Replaced => "it could not be heard and was replaced",
             Why::Wish => "a user asked for it",
         }
     }
@@ -90,6 +104,8 @@ pub struct Input<'a> {
     pub slots: Vec<SlotView<'a>>,
     /// What an instance of each service needs, in the order of `application.services`.
     pub demands: &'a [Resources],
+    /// Who cannot be heard, and what follows from it.
+    pub silence: &'a Silence<'a>,
     /// Now, by the tier's wall clock.
     pub now: Time,
 }
@@ -111,7 +127,7 @@ pub fn plan(input: &Input<'_>, ids: &dyn IdSource) -> Vec<Action> {
         actions.extend(changed);
     }
     for (slot, assignments) in &wanted {
-        realise(slot, assignments, input.now, &mut actions);
+        realise(slot, assignments, input.silence, input.now, &mut actions);
     }
     let empty = wanted.is_empty()
         || wanted
@@ -128,7 +144,13 @@ pub fn plan(input: &Input<'_>, ids: &dyn IdSource) -> Vec<Action> {
 }
 
 /// Brings the assignments of one slot to its wish.
-fn realise(slot: &Slot, assignments: &[&Assignment], now: Time, actions: &mut Vec<Action>) {
+fn realise(
+    slot: &Slot,
+    assignments: &[&Assignment],
+    silence: &Silence<'_>,
+    now: Time,
+    actions: &mut Vec<Action>,
+) {
     if slot.desired == Desired::Stop {
         let mut left = false;
         for assignment in assignments {
@@ -140,40 +162,36 @@ fn realise(slot: &Slot, assignments: &[&Assignment], now: Time, actions: &mut Ve
         }
         return;
     }
-    let fits = |a: &&&Assignment| a.desired != Desired::Stop && a.spec_hash == slot.spec_hash;
-    let keep = assignments
-        .iter()
-        .filter(fits)
-        .max_by_key(|a| rank(a))
-        .map(|a| a.id);
+    let fits = |a: &&Assignment| a.desired != Desired::Stop && a.spec_hash == slot.spec_hash;
+    let copies: Vec<&Assignment> = assignments.iter().copied().filter(fits).collect();
+    let pick = copies::pick(&copies, silence);
+    let (keep, losers, given_up) = match &pick {
+        Pick::Keep {
+            keep,
+            losers,
+            given_up,
+        } => (Some(*keep), losers.as_slice(), given_up.as_slice()),
+        Pick::Unheard(keep) => (Some(*keep), &[][..], &[][..]),
+        Pick::None | Pick::Later | Pick::Substitute(_) => (None, &[][..], &[][..]),
+    };
     let mut stopping = false;
     for assignment in assignments {
-        if Some(assignment.id) == keep {
-            let held = assignment.desired == Desired::Hold;
-            if held
-                || assignment.desired != slot.desired
-                || assignment.restart_count != slot.restart_count
-            {
-                actions.push(Action::Order {
-                    id: assignment.id,
-                    desired: slot.desired,
-                    restart_count: slot.restart_count,
-                    why: if held { Why::Adopted } else { Why::Wish },
-                });
-            }
-            continue;
-        }
-        let outdated = assignment.spec_hash != slot.spec_hash;
-        stop(
-            assignment,
-            if outdated {
+        if !fits(assignment) {
+            let outdated = assignment.spec_hash != slot.spec_hash;
+            let why = if outdated {
                 Why::Outdated
             } else {
                 Why::Surplus
-            },
-            actions,
-        );
-        stopping = true;
+            };
+            stop(assignment, why, actions);
+            stopping |= copies::blocks(assignment, silence);
+        } else if losers.contains(&assignment.id) {
+            stop(assignment, Why::Surplus, actions);
+        } else if given_up.contains(&assignment.id) {
+            stop(assignment, Why::Replaced, actions);
+        } else if keep == Some(assignment.id) || assignment.is_live() {
+            wish(slot, assignment, actions);
+        }
     }
     // What the parent's snapshot does not name is held, which is to leave it alone: once nothing of it is there any more,
     // nothing is started in its place. It may have been stopped for good since an old copy of the database was made.
@@ -184,15 +202,37 @@ fn realise(slot: &Slot, assignments: &[&Assignment], now: Time, actions: &mut Ve
         return;
     }
     // A new instance waits until the one before it is known to have stopped: they may share a port or a volume.
-    if keep.is_none() && !stopping {
-        match slot
+    if stopping {
+        return;
+    }
+    match pick {
+        Pick::Keep { .. } | Pick::Unheard(_) | Pick::Later => {}
+        Pick::Substitute(stop) => actions.push(Action::Substitute {
+            slot: slot.clone(),
+            stop,
+        }),
+        Pick::None => match slot
             .upstream
             .as_ref()
             .filter(|up| up.recorded.is_some() && now < up.hold_until)
         {
             Some(up) => actions.push(Action::Wait(up.hold_until)),
             None => actions.push(Action::Place(slot.clone())),
-        }
+        },
+    }
+}
+
+/// Gives a copy the slot's wish. Also one that cannot be heard: it learns of it when it returns.
+fn wish(slot: &Slot, assignment: &Assignment, actions: &mut Vec<Action>) {
+    let held = assignment.desired == Desired::Hold;
+    if held || assignment.desired != slot.desired || assignment.restart_count != slot.restart_count
+    {
+        actions.push(Action::Order {
+            id: assignment.id,
+            desired: slot.desired,
+            restart_count: slot.restart_count,
+            why: if held { Why::Adopted } else { Why::Wish },
+        });
     }
 }
 
@@ -207,13 +247,10 @@ fn stop(assignment: &Assignment, why: Why, actions: &mut Vec<Action>) {
     }
 }
 
-/// Which of several assignments of a slot stays: one that runs before one that does not, a wanted one before a found one,
-/// then the older one.
-fn rank(assignment: &Assignment) -> (bool, bool, std::cmp::Reverse<AssignmentId>) {
-    let runs = matches!(assignment.observed.phase, Phase::Running | Phase::Paused);
-    (runs, assignment.is_live(), std::cmp::Reverse(assignment.id))
-}
-
 #[cfg(test)]
 #[path = "tier_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "silence_tests.rs"]
+mod silence_tests;

@@ -1,15 +1,22 @@
 //! The tier's plan: a table of situations, and the law that carrying a plan out leaves nothing to plan.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
 use crate::{
+    child::{Child, ChildState, Replace},
     ids::{AppUid, ChildId, SpecHash},
+    lifecycle::Phase,
     name::Name,
     records::{AppKey, Observed, Owner, Service},
+    spec::Terms,
 };
 
 /// Counts up, so that tests are deterministic.
@@ -30,7 +37,7 @@ fn key() -> AppKey {
     }
 }
 
-fn app(replicas: u32, spec: u8) -> Application {
+pub(super) fn app(replicas: u32, spec: u8) -> Application {
     Application {
         key: key(),
         uid: AppUid::default(),
@@ -46,17 +53,30 @@ fn app(replicas: u32, spec: u8) -> Application {
     }
 }
 
-/// A world that carries plans out, with a child that does at once what it is told.
-struct World {
-    app: Option<Application>,
-    slots: Vec<Slot>,
-    assignments: Vec<Assignment>,
+/// A world that carries plans out, with children that do at once what they are told, if they are heard.
+pub(super) struct World {
+    pub(super) app: Option<Application>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) assignments: Vec<Assignment>,
+    pub(super) children: BTreeMap<ChildId, Child>,
+    pub(super) terms: BTreeMap<SpecHash, Terms>,
+    pub(super) lease: Option<Duration>,
     ids: Counter,
 }
 
 impl World {
-    fn new(app: Application) -> Self {
+    pub(super) fn new(app: Application) -> Self {
+        let child = |n| Child {
+            id: ChildId(Uuid::from_u128(n)),
+            state: ChildState::Ready,
+            ..Default::default()
+        };
         World {
+            children: (0..3).map(child).map(|c| (c.id, c)).collect(),
+            terms: (0..9)
+                .map(|n| (SpecHash([n; 32]), Terms::default()))
+                .collect(),
+            lease: Some(Duration::from_secs(45)),
             app: Some(app),
             slots: Vec::new(),
             assignments: Vec::new(),
@@ -64,7 +84,22 @@ impl World {
         }
     }
 
-    fn plan(&self) -> Vec<Action> {
+    /// The child, by its number.
+    pub(super) fn child(&mut self, n: u128) -> &mut Child {
+        self.children.get_mut(&ChildId(Uuid::from_u128(n))).unwrap()
+    }
+
+    /// The child falls silent, or is heard again.
+    pub(super) fn set(&mut self, n: u128, state: ChildState, replace: Replace) {
+        let child = self.child(n);
+        (child.state, child.replace) = (state, replace);
+    }
+
+    fn is_heard(&self, child: ChildId) -> bool {
+        self.children.get(&child).unwrap().state.is_heard()
+    }
+
+    pub(super) fn plan(&self) -> Vec<Action> {
         let slots = self
             .slots
             .iter()
@@ -84,13 +119,43 @@ impl World {
                 owned: true,
                 slots,
                 demands: &demands,
+                silence: &Silence {
+                    children: &self.children,
+                    terms: &self.terms,
+                    lease: self.lease,
+                },
                 now: Time(0),
             },
             &self.ids,
         )
     }
 
-    fn carry_out(&mut self, actions: &[Action]) {
+    /// Whether there was a place.
+    fn place(&mut self, slot: &Slot) -> bool {
+        let free = |child: &&Child| {
+            child.state.takes_work()
+                && !self
+                    .assignments
+                    .iter()
+                    .any(|a| a.slot == slot.id && a.child == child.id)
+        };
+        let Some(child) = self.children.values().find(free).map(|c| c.id) else {
+            return false;
+        };
+        let id = AssignmentId(self.ids.next());
+        self.assignments.push(Assignment {
+            child,
+            ..assign(slot, id)
+        });
+        true
+    }
+
+    fn order(&mut self, id: AssignmentId, desired: Desired, restart_count: u32) {
+        let a = self.assignments.iter_mut().find(|a| a.id == id).unwrap();
+        (a.desired, a.restart_count, a.generation) = (desired, restart_count, a.generation + 1);
+    }
+
+    pub(super) fn carry_out(&mut self, actions: &[Action]) {
         for action in actions.iter().cloned() {
             match action {
                 Action::MakeSlot(slot) => self.slots.push(slot),
@@ -99,19 +164,20 @@ impl World {
                     self.slots.push(slot);
                 }
                 Action::RemoveSlot(id) => self.slots.retain(|s| s.id != id),
-                Action::Place(slot) => self
-                    .assignments
-                    .push(assign(&slot, AssignmentId(self.ids.next()))),
+                Action::Place(slot) => assert!(self.place(&slot)),
+                Action::Substitute { slot, stop } => {
+                    if self.place(&slot) {
+                        for id in stop {
+                            self.order(id, Desired::Stop, 0);
+                        }
+                    }
+                }
                 Action::Order {
                     id,
                     desired,
                     restart_count,
                     ..
-                } => {
-                    let a = self.assignments.iter_mut().find(|a| a.id == id).unwrap();
-                    (a.desired, a.restart_count, a.generation) =
-                        (desired, restart_count, a.generation + 1);
-                }
+                } => self.order(id, desired, restart_count),
                 Action::RemoveApplication => self.app = None,
                 Action::Wait(_) => {}
             }
@@ -119,32 +185,48 @@ impl World {
     }
 
     /// The child catches up: what should run runs, what should stop is gone.
-    fn child_acts(&mut self) {
-        self.assignments.retain(|a| a.desired != Desired::Stop);
-        for a in &mut self.assignments {
-            a.observed.phase = Phase::Running;
+    pub(super) fn child_acts(&mut self) {
+        let heard: Vec<bool> = self
+            .assignments
+            .iter()
+            .map(|a| self.is_heard(a.child))
+            .collect();
+        for (a, heard) in self.assignments.iter_mut().zip(&heard) {
+            if *heard && a.desired != Desired::Stop {
+                a.observed.phase = Phase::Running;
+            }
         }
+        let mut heard = heard.into_iter();
+        self.assignments
+            .retain(|a| !heard.next().unwrap_or_default() || a.desired != Desired::Stop);
     }
 
     /// Plans until nothing is left to do and returns how many plans that took.
-    fn settle(&mut self) -> usize {
+    pub(super) fn settle(&mut self) -> usize {
         self.child_acts();
         for round in 0..50 {
             let actions = self.plan();
+            let held = self.assignments.len();
             if actions.is_empty() {
                 return round;
             }
             self.carry_out(&actions);
+            // What found no place is asked for again.
+            let seeks = |a: &Action| matches!(a, Action::Substitute { .. });
             assert!(
-                self.plan().iter().all(|a| !actions.contains(a)),
+                self.plan().iter().all(|a| seeks(a) || !actions.contains(a)),
                 "planning twice is planning once"
             );
+            let only_seeks = actions.iter().all(seeks);
+            if only_seeks && self.assignments.len() == held {
+                return round;
+            }
             self.child_acts();
         }
         panic!("no end after 50 rounds: {:?}", self.plan());
     }
 
-    fn running(&self) -> Vec<u32> {
+    pub(super) fn running(&self) -> Vec<u32> {
         let mut ordinals: Vec<u32> = self
             .assignments
             .iter()

@@ -3,7 +3,9 @@
 use edgeio_domain::{
     ids::AppUid,
     records::{AppKey, Application, Event, Service},
+    spec::Terms,
     time::Time,
+    violation::Violations,
 };
 use edgeio_proto::api::v1;
 use edgeio_store::{ReadTx, Write};
@@ -81,6 +83,7 @@ impl Apps {
         command: &Apply,
         now: Time,
     ) -> Result<Outcome, AppError> {
+        self.admit(command)?;
         let before = self.own_or_new(tx, &command.named).await?;
         self.may_change(tx, before.as_ref(), command.expected_version)
             .await?;
@@ -120,5 +123,33 @@ impl Apps {
             },
         };
         Ok(Outcome { before, after })
+    }
+
+    /// Refuses an exclusive service that would still run when its replacement may start.
+    fn admit(&self, command: &Apply) -> Result<(), AppError> {
+        let mut faults = Violations::default();
+        let (lease, replace_after) = (self.times.lease, self.times.replace_after);
+        for (index, service) in command.services.iter().enumerate() {
+            let terms = Terms {
+                disconnect: service.spec.disconnect,
+                stop_grace: service.spec.stop_grace,
+            };
+            let Some(stopped) = terms.surely_stopped_after(lease) else {
+                continue;
+            };
+            if stopped > replace_after {
+                faults.add(
+                    format!("application.services[{index}].disconnect.stop_after"),
+                    format!(
+                        "is too long: with a quarter for clocks, stop_grace and a lease of {lease:?} the instance has stopped after {stopped:?}, but is replaced after {replace_after:?}; make it or stop_grace shorter, or set a longer replace_after in this server's configuration"
+                    ),
+                );
+            }
+        }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(AppError::Invalid(faults.into_vec()))
+        }
     }
 }

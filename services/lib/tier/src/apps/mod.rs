@@ -25,7 +25,7 @@ use std::sync::Arc;
 use edgeio_domain::{ids::IdSource, records::Owner, time::Clock};
 use edgeio_store::Store;
 
-use crate::context::Context;
+use crate::context::{Context, Times};
 
 pub use children::Children;
 pub use delete::Delete;
@@ -79,6 +79,7 @@ pub struct Apps {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     placer: Arc<dyn Placer>,
+    times: Times,
     scope: Scope,
 }
 
@@ -100,6 +101,7 @@ impl Apps {
             clock: Arc::clone(&context.clock),
             ids: Arc::clone(&context.ids),
             placer,
+            times: context.times,
             scope: Scope::of(context, name),
         }
     }

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use edgeio_domain::{
     ids::{ChildId, SlotId, SpecHash},
-    plan::tier::{self, Action, Input, SlotView},
-    records::{Application, Assignment, CandidateReasons, Desired, Slot},
+    plan::{
+        copies::Silence,
+        tier::{self, Action, Input, SlotView},
+    },
+    records::{Application, Assignment, CandidateReasons, Desired, Owner, Slot},
     resources::Resources,
 };
 use edgeio_proto::api::v1;
@@ -16,7 +19,7 @@ use super::{
     AppError, Apply, Apps,
     show::{BySlot, Picture, Specs, candidates, newest},
 };
-use crate::engine::{Engine, found};
+use crate::engine::{Demands, Engine, found};
 
 /// Most candidates told in one answer: they repeat from replica to replica, and messages have an end.
 const CANDIDATES: usize = 5000;
@@ -78,8 +81,19 @@ impl Apps {
         let (slots, assignments, mut surplus) = self
             .with_held(&*tx, &outcome.after, slots, assignments)
             .await?;
+        let mut known = Demands::default();
+        let hashes: BTreeSet<SpecHash> = assignments.iter().map(|a| a.spec_hash).collect();
+        known
+            .load(&*tx, &hashes.into_iter().collect::<Vec<_>>())
+            .await?;
+        let children = tx.children().await?;
+        let silence = Silence {
+            children: &children.into_iter().map(|c| (c.id, c)).collect(),
+            terms: known.terms(),
+            lease: (self.scope.own != Owner::Root).then_some(self.times.lease),
+        };
         let demands: Vec<Resources> = command.services.iter().map(|s| s.spec.resources).collect();
-        let mut steps = self.steps(&outcome.after, &slots, &assignments, &demands);
+        let mut steps = self.steps(&outcome.after, &slots, &assignments, &demands, &silence);
         steps.append(&mut surplus);
         let bodies: BTreeMap<SpecHash, &Vec<u8>> =
             command.services.iter().map(|s| (s.hash, &s.body)).collect();
@@ -151,6 +165,7 @@ impl Apps {
         slots: &[Slot],
         assignments: &[Assignment],
         demands: &[Resources],
+        silence: &Silence<'_>,
     ) -> Vec<Step> {
         let by_slot = BySlot::new(assignments);
         let views = slots
@@ -165,6 +180,7 @@ impl Apps {
             owned: true,
             slots: views,
             demands,
+            silence,
             now: self.clock.wall(),
         };
         let mut retired: BTreeSet<SlotId> = BTreeSet::new();
@@ -182,6 +198,7 @@ impl Apps {
                 Action::ChangeSlot(_)
                 | Action::RemoveSlot(_)
                 | Action::Place(_)
+                | Action::Substitute { .. }
                 | Action::Order { .. }
                 | Action::RemoveApplication
                 | Action::Wait(_) => {}

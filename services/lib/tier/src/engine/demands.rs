@@ -1,8 +1,8 @@
-//! What specs ask for, decoded once.
+//! What specs ask for, and what they say about silence, decoded once.
 
 use std::collections::BTreeMap;
 
-use edgeio_domain::ids::SpecHash;
+use edgeio_domain::{ids::SpecHash, spec::Terms};
 use edgeio_link::spec;
 use edgeio_scheduler::Demand;
 use edgeio_store::{ReadTx, StoreError};
@@ -14,6 +14,7 @@ const MOST: usize = 4096;
 #[derive(Default)]
 pub(crate) struct Demands {
     known: BTreeMap<SpecHash, Result<Demand, String>>,
+    terms: BTreeMap<SpecHash, Terms>,
     /// For a planted bug: what children offered, and when that was read, by CLOCK_BOOTTIME.
     #[cfg(feature = "plant")]
     pub(crate) offers: BTreeMap<
@@ -31,6 +32,7 @@ impl Demands {
     ) -> Result<(), StoreError> {
         if self.known.len() > MOST {
             self.known.clear();
+            self.terms.clear();
         }
         let missing: Vec<SpecHash> = hashes
             .iter()
@@ -41,12 +43,25 @@ impl Demands {
             return Ok(());
         }
         for (hash, body) in tx.specs(&missing).await? {
-            let demand = spec::decode(&body)
+            let spec = spec::decode(&body);
+            if let Ok(spec) = &spec {
+                let terms = Terms {
+                    disconnect: spec.disconnect,
+                    stop_grace: spec.stop_grace,
+                };
+                self.terms.insert(hash, terms);
+            }
+            let demand = spec
                 .map(|spec| Demand::from(&spec))
                 .map_err(|error| error.to_string());
             self.known.insert(hash, demand);
         }
         Ok(())
+    }
+
+    /// What specs say about silence, of those that are known.
+    pub(crate) fn terms(&self) -> &BTreeMap<SpecHash, Terms> {
+        &self.terms
     }
 
     /// What a spec asks for, or why that is not known.

@@ -49,6 +49,8 @@ impl Gathered {
             .flat_map(|a| a.services.iter().map(|s| s.spec_hash));
         let mut hashes: Vec<SpecHash> = of_services
             .chain(self.slots.values().map(|s| s.spec_hash))
+            // What is outdated says itself whether it may be replaced.
+            .chain(self.assignments.values().map(|a| a.spec_hash))
             .collect();
         hashes.sort_unstable();
         hashes.dedup();

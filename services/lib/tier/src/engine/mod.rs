@@ -11,7 +11,7 @@ mod place;
 mod preview;
 mod run;
 
-use demands::Demands;
+pub(crate) use demands::Demands;
 use edgeio_store::{StoreError, Write};
 use std::time::Duration;
 use tokio::sync::Mutex;

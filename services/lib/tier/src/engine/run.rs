@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edgeio_domain::{
     ids::{AppUid, AssignmentId, SlotId},
-    plan::tier::{self, Action, Input},
+    plan::{
+        copies::Silence,
+        tier::{self, Action, Input},
+    },
     plant::{self, Plant},
-    records::{Application, Desired, Event, Slot},
+    records::{Application, CandidateReasons, Desired, Event, Owner, Slot},
     resources::Resources,
     time::Time,
 };
@@ -63,6 +66,11 @@ pub(super) async fn run(
         minted,
         now,
     };
+    let silence = Silence {
+        children: &gathered.children,
+        terms: demands.terms(),
+        lease: (context.own != Owner::Root).then_some(context.times.lease),
+    };
     for (uid, slots) in gathered.views() {
         let application = gathered.applications.get(&uid);
         let owned = application.is_some_and(|a| a.key.owner == context.own);
@@ -72,6 +80,7 @@ pub(super) async fn run(
             owned,
             slots,
             demands: &wants,
+            silence: &silence,
             now,
         };
         for action in tier::plan(&input, &*context.ids) {
@@ -142,7 +151,12 @@ impl Act<'_> {
                 // and not held: a user has decided about it.
                 self.writes.push(Write::PutTombstone(id.0, self.now));
             }
-            Action::Place(slot) => self.place(slot),
+            Action::Place(slot) => {
+                if let Some((slot, reasons)) = self.place(slot) {
+                    self.pending(slot, reasons);
+                }
+            }
+            Action::Substitute { slot, stop } => self.substitute(slot, &stop),
             Action::Order {
                 id,
                 desired,
@@ -170,7 +184,38 @@ impl Act<'_> {
         self.again = Some(self.again.map_or(at, |before| before.min(at)));
     }
 
-    fn place(&mut self, slot: Slot) {
+    /// Starts a substitute, and stops what it replaces in the same transaction. Without a place nothing is stopped.
+    fn substitute(&mut self, slot: Slot, stop: &[AssignmentId]) {
+        let (app, service, ordinal) = (slot.app.clone(), slot.service.clone(), slot.ordinal);
+        match self.place(slot) {
+            None => {
+                self.writes.push(Write::PutEvent(Event {
+                    at: self.now,
+                    namespace: app.namespace.to_string(),
+                    subject: format!("application/{}", app.name),
+                    reason: "Substituted".to_owned(),
+                    message: format!("{service}/{ordinal} cannot be heard and gets a substitute"),
+                }));
+                for id in stop {
+                    let restarts = self.gathered.assignments.get(id);
+                    let restarts = restarts.map_or(0, |a| a.restart_count);
+                    self.order(*id, Desired::Stop, restarts, tier::Why::Replaced);
+                }
+            }
+            Some((mut slot, reasons)) => {
+                if let Some(at) = place::next_try(&slot, self.now) {
+                    self.wake(at);
+                }
+                if slot.pending != reasons {
+                    slot.pending = reasons;
+                    self.slots.insert(slot.id, slot);
+                }
+            }
+        }
+    }
+
+    /// Finds a place; if there is none, answers the slot and why.
+    fn place(&mut self, slot: Slot) -> Option<(Slot, Vec<CandidateReasons>)> {
         let mut slot = self.slots.remove(&slot.id).unwrap_or(slot);
         let key = (slot.app_uid, slot.service.as_str().to_owned());
         let gathered = self.gathered;
@@ -197,13 +242,14 @@ impl Act<'_> {
                     slot.pending.clear();
                     self.slots.insert(slot.id, slot);
                 }
+                None
             }
-            Err(reasons) => self.pending(slot, reasons),
+            Err(reasons) => Some((slot, reasons)),
         }
     }
 
     /// Keeps the reasons, and hands a slot of the parent back once it had no place for a while.
-    fn pending(&mut self, mut slot: Slot, reasons: Vec<edgeio_domain::records::CandidateReasons>) {
+    fn pending(&mut self, mut slot: Slot, reasons: Vec<CandidateReasons>) {
         if let Some(at) = place::next_try(&slot, self.now) {
             self.wake(at);
         }
@@ -293,10 +339,8 @@ impl Act<'_> {
     }
 }
 
-fn summary(reasons: &[edgeio_domain::records::CandidateReasons]) -> String {
-    let line = |r: &edgeio_domain::records::CandidateReasons| {
-        format!("{} {}", r.candidate, r.reasons.join(", "))
-    };
+fn summary(reasons: &[CandidateReasons]) -> String {
+    let line = |r: &CandidateReasons| format!("{} {}", r.candidate, r.reasons.join(", "));
     let mut lines: Vec<String> = reasons.iter().take(5).map(line).collect();
     if reasons.len() > 5 {
         lines.push(format!("and {} more", reasons.len() - 5));

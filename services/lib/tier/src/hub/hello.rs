@@ -1,7 +1,7 @@
 //! Opening a session: its number is minted in the database, one per attempt of the child.
 
 use edgeio_domain::{
-    child::ChildState,
+    child::{ChildState, Replace},
     ids::{AttachId, ChildId},
 };
 use edgeio_link::{convert, parent::Parent, verdict, version::Offer};
@@ -37,7 +37,7 @@ pub(super) async fn open(
         )]);
     };
     let mut meta = tx.meta().await?;
-    state.heard.insert(id, context.clock.boot());
+    state.ears.knock(id, child.silence, context.clock.boot());
     let point = point_of(&meta);
     let said = hello
         .accepted
@@ -47,7 +47,8 @@ pub(super) async fn open(
     let repeated = child.attach == attach && child.session_epoch > 0 && !older;
     if !repeated {
         let risen = said.and_then(|said| verdict::adopt(&point, &said));
-        child.adopting = risen.is_some();
+        // Behind a fence others may run what it runs: nothing is sent before all of it is known.
+        child.adopting = risen.is_some() || child.replace == Replace::Fenced;
         meta.issuer_epoch = risen.unwrap_or(meta.issuer_epoch);
         // The time is in the number, so that a database that lost its newest sessions hands none of their numbers out
         // again: a late report must not look like one of the new session.

@@ -2,10 +2,12 @@
 //!
 //! The hub does no I/O but the store's. Messages come in batches and go out as a list, so that the same code serves gRPC
 //! streams, the bus and the simulator. What it keeps in memory (who was heard when, what was sent) can be lost at any
-//! time: at worst something is sent twice. Silence stops nothing; it only changes a child's state.
+//! time: at worst something is sent twice. Silence stops nothing; it changes a child's state, and by evidence says that
+//! what it runs may be replaced.
 
 mod full;
 mod hello;
+mod judge;
 mod owned;
 mod record;
 mod replicas;
@@ -16,17 +18,17 @@ mod work;
 use std::collections::BTreeMap;
 
 use edgeio_domain::{
-    child::{Accepted, ChildState, Leases},
+    child::{Accepted, ChildState},
     ids::ChildId,
-    time::Time,
+    liveness::Ears,
 };
 use edgeio_link::version::Agreed;
 use edgeio_proto::link::v1::{self, child_message, parent_message};
-use edgeio_store::{Meta, Revision, StoreError, Write};
+use edgeio_store::{Meta, Revision, StoreError};
 use replicas::Replicas;
 use session::Session;
 use tokio::sync::Mutex;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::context::Context;
 
@@ -44,13 +46,10 @@ pub struct Hub {
 /// What is known in memory.
 struct State {
     sessions: BTreeMap<ChildId, Session>,
-    /// When each child was last heard in its newest session, on CLOCK_BOOTTIME. A child that is not in it counts as heard
-    /// at `since`.
-    heard: BTreeMap<ChildId, Time>,
+    /// Who was heard when.
+    ears: Ears,
     /// The other processes that hold sessions of this tier.
     replicas: Replicas,
-    /// When this hub began: every lease is granted anew then.
-    since: Time,
     /// Orders up to this revision were looked at for sending.
     pushed: Revision,
 }
@@ -61,9 +60,8 @@ impl Hub {
     pub fn new(context: Context) -> Self {
         let state = State {
             sessions: BTreeMap::new(),
-            heard: BTreeMap::new(),
+            ears: Ears::new(context.times.leases(), context.clock.boot()),
             replicas: Replicas::new(&context),
-            since: context.clock.boot(),
             pushed: 0,
         };
         Self {
@@ -122,52 +120,30 @@ impl Hub {
         let mut state = self.state.lock().await;
         let now = self.context.clock.boot();
         state.replicas.refresh(&self.context).await?;
-        let leases = Leases {
-            lease: self.context.times.lease,
-        };
         let (meta, children) = {
             let tx = self.context.store.read().await?;
             (tx.meta().await?, tx.children().await?)
         };
-        // What is kept in memory of a child that was forgotten goes with it.
-        let find = |id: &ChildId| children.binary_search_by_key(id, |child| child.id).ok();
-        let known = |id: &ChildId| find(id).is_some();
-        // So does a session that a newer one at another replica superseded: its stream has nobody to ask any more.
-        let newest = |id: &ChildId| Some(children.get(find(id)?)?.session_epoch);
-        let current = |id: &ChildId, s: &mut Session| newest(id) == Some(s.parent.epoch);
-        state.sessions.retain(current);
-        state.heard.retain(|id, _| known(id));
-        self.samples().retain(|id, _| known(id));
-        for child in &children {
-            if !state.replicas.judges(child) {
-                // What its holder hears is not known here: if that falls to this replica, it begins to count then.
-                state.heard.remove(&child.id);
-            } else if !self.context.store.is_exclusive() {
-                state.heard.entry(child.id).or_insert(now);
-            }
-        }
-        let outbox = send::nudge(&mut state, &meta, now);
-        let judge = |child: &edgeio_domain::child::Child| {
-            if !state.replicas.judges(child) {
-                return child.state;
-            }
-            let heard = state.heard.get(&child.id).copied().unwrap_or(state.since);
-            leases.judge(child.state, now.since(heard))
+        // What is kept in memory of a child that was forgotten goes with it. So does a session that a newer one superseded, or
+        // a fence: its stream has nobody to ask any more.
+        let known = |id: &ChildId| {
+            let at = children.binary_search_by_key(id, |child| child.id);
+            at.ok().and_then(|at| children.get(at))
         };
-        if children.iter().all(|child| judge(child) == child.state) {
-            return Ok(outbox);
-        }
-        let mut tx = self.context.store.write().await?;
-        for mut child in tx.children().await? {
-            let judged = judge(&child);
-            if judged != child.state {
-                info!(child = %child.display(), from = ?child.state, to = ?judged, "child state changed");
-                child.state = judged;
-                tx.stage(Write::PutChild(child));
-            }
-        }
-        tx.commit().await?;
+        let open = |id: &ChildId, session: &Session| {
+            known(id).is_some_and(|child| child.session_epoch == session.parent.epoch)
+        };
+        state.sessions.retain(|id, session| open(id, session));
+        self.samples().retain(|id, _| known(id).is_some());
+        let outbox = send::nudge(&mut state, &meta, now);
+        let State { ears, replicas, .. } = &mut *state;
+        judge::judge(&self.context, ears, replicas, children, now).await?;
         Ok(outbox)
+    }
+
+    /// A way by which children are heard is cut: what was heard on it is no evidence any more that this side is well.
+    pub async fn cut(&self) {
+        self.state.lock().await.ears.cut();
     }
 
     /// Asks every child that has no open session here for a word, so that a restarted tier hears them at once.

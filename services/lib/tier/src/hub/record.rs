@@ -1,9 +1,10 @@
 //! Recording reports: one transaction for a batch, then the answers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edgeio_domain::{
-    child::{Accepted, Capacity, ChildState},
+    child::{Accepted, Capacity, ChildState, Replace},
+    digest,
     ids::{AssignmentId, ChildId, SlotId},
     lifecycle::Phase,
     name::Name,
@@ -18,7 +19,7 @@ use edgeio_link::{
     version::Agreed,
 };
 use edgeio_proto::link::v1;
-use edgeio_store::{StoreError, Write};
+use edgeio_store::{AssignmentFilter, StoreError, Write, WriteTx};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
@@ -60,6 +61,8 @@ async fn record_all(
     let now = context.clock.wall();
     let point = point_of(&tx.meta().await?);
     let mut answers = Vec::new();
+    let mut heard_of = BTreeSet::new();
+    let mut repeated = Vec::new();
     for (id, report) in reports {
         let epoch = report.session_epoch;
         let Some(child) = work.child(id) else {
@@ -100,8 +103,8 @@ async fn record_all(
             ));
             continue;
         }
-        state.heard.insert(id, context.clock.boot());
-        let adopting = child.adopting;
+        let (adopting, ready) = (child.adopting, child.state == ChildState::Ready);
+        heard_of.insert(id);
         let session = state
             .sessions
             .entry(id)
@@ -111,7 +114,7 @@ async fn record_all(
         }
         match session.parent.receive(&report) {
             Receipt::Stale => {}
-            Receipt::Repeated => outbox.push((id, session.parent.ack(None))),
+            Receipt::Repeated => repeated.push((id, applied)),
             Receipt::Record { completes_full } => {
                 session.applied = applied;
                 for entry in &report.entries {
@@ -129,23 +132,38 @@ async fn record_all(
                 if report.full {
                     full::collect(session, &report);
                 }
-                if completes_full {
+                if completes_full || !ready {
                     work.read_child(&*tx, id).await?;
+                }
+                if completes_full {
                     full::complete(&mut work, session, id, &point);
                 }
+                let known = completes_full || !ready && agrees(&work, id, &report);
                 let offered = report.capacity.as_ref();
                 let offered = offered.map(|c| capacity(c, applied.as_ref(), &point));
-                heard(context, &mut work, id, offered, completes_full);
-                answers.push((id, report));
+                heard(context, &mut work, id, offered, completes_full, known);
+                answers.push((id, report, applied));
             }
         }
     }
     let found = std::mem::take(&mut work.found);
-    let touched = work.stage(&mut *tx, now);
-    if tx.is_empty() {
+    let (touched, ordered) = work.stage(&mut *tx, now);
+    let answered = answers.iter().map(|(id, _, applied)| (*id, *applied));
+    let mut newest = BTreeMap::new();
+    for (id, applied) in answered.chain(repeated.iter().copied()) {
+        newest.insert(id, newest_order(&*tx, id, applied, &point).await?);
+    }
+    let revision = if tx.is_empty() {
         drop(tx);
+        point.revision
     } else {
-        tx.commit().await?;
+        tx.commit().await?
+    };
+    for id in ordered {
+        newest.insert(id, revision);
+    }
+    for id in heard_of {
+        state.ears.hear(id, context.clock.boot());
     }
     for child in touched {
         if let Some(session) = state.sessions.get_mut(&child) {
@@ -155,28 +173,74 @@ async fn record_all(
             }
         }
     }
-    for (child, report) in answers {
-        outbox.extend(send::answer(context, state, child, &report, &point).await?);
+    for (id, _) in repeated {
+        let session = state.sessions.get(&id);
+        outbox.extend(session.map(|s| (id, s.parent.ack(newest.get(&id).copied()))));
+    }
+    for (child, report, _) in answers {
+        let newest = newest.get(&child).copied();
+        outbox.extend(send::answer(context, state, child, &report, &point, newest).await?);
     }
     Ok(outbox)
 }
 
-/// Notes that a child was heard and what it offers.
+/// The newest order that the child should have applied, if there is one that it has not; else what it has applied. It is
+/// read in the transaction that records: so an Ack grants a lease only to a child that knows every order that was
+/// committed before its report, and silence is counted from that report on.
+async fn newest_order(
+    tx: &dyn WriteTx,
+    child: ChildId,
+    applied: Option<Accepted>,
+    point: &Accepted,
+) -> Result<u64, StoreError> {
+    let follows = |a: &Accepted| a.lineage == point.lineage && a.issuer_epoch == point.issuer_epoch;
+    let applied = applied.filter(follows).map(|a| a.revision);
+    let filter = AssignmentFilter {
+        child: Some(child),
+        ordered_after: applied,
+        ..Default::default()
+    };
+    let newer = tx.assignments(&filter).await?;
+    let newest = newer.iter().map(|a| a.order_revision).max();
+    Ok(newest.or(applied).unwrap_or(0))
+}
+
+/// Whether the child's states are those that are recorded, with this report.
+fn agrees(work: &Work, child: ChildId, report: &v1::Report) -> bool {
+    let held = work
+        .of_child(child)
+        .filter(|a| a.desired != Desired::Stop)
+        .map(|a| (a.id, a.observed.phase, a.observed.restarts));
+    convert::digest(&report.states_digest) == Some(digest::states(held))
+}
+
+/// Notes that a child was heard and what it offers. `known` says that everything it runs is recorded: until then a child
+/// that was silent is Returning, and nothing is decided about what it runs.
 fn heard(
     context: &Context,
     work: &mut Work,
     id: ChildId,
     offered: Option<Capacity>,
     completes_full: bool,
+    known: bool,
 ) {
     work.change_child(id, |child| {
         child.holder = Some(context.replica);
         if completes_full {
             child.adopting = false;
         }
-        if !child.adopting && child.state != ChildState::Left {
-            child.state = ChildState::Ready;
+        child.silence = Duration::ZERO;
+        // A fence ended the session before it, so this report came after it.
+        if child.replace != Replace::Fenced || completes_full {
+            child.replace = Replace::No;
         }
+        let returned = known && !child.adopting && child.replace == Replace::No;
+        child.state = match child.state {
+            ChildState::Left => ChildState::Left,
+            ChildState::Ready if !child.adopting => ChildState::Ready,
+            _ if returned => ChildState::Ready,
+            _ => ChildState::Returning,
+        };
         if let Some(offered) = offered {
             child.capacity = offered;
         }

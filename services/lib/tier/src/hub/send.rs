@@ -19,19 +19,20 @@ use edgeio_store::{ApplicationFilter, AssignmentFilter, Meta, ReadTx, StoreError
 use super::{Outbox, State, owned, point_of};
 use crate::context::Context;
 
-/// Answers a report that was recorded.
+/// Answers a report that was recorded, when this was the newest order for the child.
 pub(super) async fn answer(
     context: &Context,
     state: &mut State,
     id: ChildId,
     report: &v1::Report,
     point: &Accepted,
+    newest_order: Option<u64>,
 ) -> Result<Outbox, StoreError> {
     let now = context.clock.boot();
     let Some(session) = state.sessions.get_mut(&id) else {
         return Ok(Outbox::new());
     };
-    let mut outbox = vec![(id, session.parent.ack(None))];
+    let mut outbox = vec![(id, session.parent.ack(newest_order))];
     // What another child knew may have raised the issuer epoch since, here or at another replica.
     let current = |facts: &Facts| facts.point.issuer_epoch == point.issuer_epoch;
     let facts = match session.facts.filter(current) {

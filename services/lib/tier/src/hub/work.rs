@@ -241,9 +241,13 @@ impl Work {
         self.writes.push(write);
     }
 
-    /// Stages what changed; the children whose rows changed.
-    pub(super) fn stage(mut self, tx: &mut dyn WriteTx, now: Time) -> BTreeSet<ChildId> {
-        let mut touched = BTreeSet::new();
+    /// Stages what changed; the children whose rows changed, and those that get orders by it.
+    pub(super) fn stage(
+        mut self,
+        tx: &mut dyn WriteTx,
+        now: Time,
+    ) -> (BTreeSet<ChildId>, BTreeSet<ChildId>) {
+        let (mut touched, mut ordered) = (BTreeSet::new(), BTreeSet::new());
         for (before, mut after) in self.children.into_values() {
             if before != after {
                 after.last_heard = now;
@@ -277,6 +281,9 @@ impl Work {
             match (row.before, row.now) {
                 (before, Some(after)) if before.as_ref() != Some(&after) || row.ordered => {
                     touched.insert(after.child);
+                    if row.ordered {
+                        ordered.insert(after.child);
+                    }
                     tx.stage(Write::PutAssignment {
                         assignment: after,
                         ordered: row.ordered,
@@ -292,6 +299,6 @@ impl Work {
         for write in self.writes {
             tx.stage(write);
         }
-        touched
+        (touched, ordered)
     }
 }

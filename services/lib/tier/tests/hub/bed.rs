@@ -116,6 +116,14 @@ pub(crate) fn acks(outbox: &Outbox) -> Vec<u64> {
     })
 }
 
+/// The newest order that each Ack names.
+pub(crate) fn newest(outbox: &Outbox) -> Vec<Option<u64>> {
+    only(outbox, |m| match m {
+        Message::Ack(ack) => Some(ack.newest_order),
+        _ => None,
+    })
+}
+
 pub(crate) fn refusals(outbox: &Outbox) -> Vec<v1::RefusalReason> {
     only(outbox, |m| match m {
         Message::Refusal(refusal) => Some(refusal.reason()),
@@ -203,6 +211,14 @@ impl Bed {
 
     pub(crate) fn wait(&self, millis: i64) {
         self.clock.0.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// Lets seconds pass, as the hub's loop sees them.
+    pub(crate) async fn pass(&self, seconds: u32) {
+        for _ in 0..seconds {
+            self.wait(1000);
+            self.hub.tick().await.unwrap();
+        }
     }
 
     pub(crate) async fn write(&self, writes: impl IntoIterator<Item = Write>) {
@@ -308,9 +324,13 @@ impl Bed {
         slots.into_iter().find(|s| s.id == SlotId(uuid(n + 1000)))
     }
 
-    pub(crate) async fn state(&self, child: ChildId) -> ChildState {
+    pub(crate) async fn record(&self, child: ChildId) -> Child {
         let tx = self.store.read().await.unwrap();
-        tx.child(child).await.unwrap().unwrap().state
+        tx.child(child).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn state(&self, child: ChildId) -> ChildState {
+        self.record(child).await.state
     }
 
     /// What the database has reached.

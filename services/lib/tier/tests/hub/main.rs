@@ -11,6 +11,7 @@ mod found;
 mod lost;
 mod orders;
 mod owned;
+mod replace;
 mod replicas;
 mod sessions;
 mod silence;

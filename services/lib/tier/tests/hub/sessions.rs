@@ -24,7 +24,7 @@ async fn only_the_newest_session_is_recorded_and_keeps_the_lease() {
     bed.order(child, 10, 1, Desired::Run).await;
     let old = bed.attached(child, 1, Vec::new()).await;
     bed.attached(child, 2, Vec::new()).await;
-    bed.wait(60_000);
+    bed.pass(60).await;
     let running = entry(asg(10), 1, Desired::Run, Phase::Running);
     let outbox = bed.tell(old, part(2, vec![running])).await;
     assert_eq!(refusals(&outbox), [RefusalReason::StaleSession]);
