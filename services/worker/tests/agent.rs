@@ -20,8 +20,9 @@ use edgeio_link::{PROTOCOL, spec};
 use edgeio_proto::{
     api,
     cluster::v1::{
-        ForgetRequest, ForgetResponse, GetRequest, GetResponse, LeaveRequest, LeaveResponse,
-        ListRequest, ListResponse, RegisterRequest, RegisterResponse,
+        FenceRequest, FenceResponse, ForgetRequest, ForgetResponse, GetRequest, GetResponse,
+        LeaveRequest, LeaveResponse, ListRequest, ListResponse, RegisterRequest, RegisterResponse,
+        ReleaseRequest, ReleaseResponse,
         worker_service_server::{WorkerService, WorkerServiceServer},
     },
     link::v1::{self, child_message, parent_message},
@@ -260,6 +261,17 @@ impl WorkerService for Cluster {
     }
 
     async fn forget(&self, _: Request<ForgetRequest>) -> Result<Response<ForgetResponse>, Status> {
+        Err(Status::internal("not asked by workers"))
+    }
+
+    async fn release(
+        &self,
+        _: Request<ReleaseRequest>,
+    ) -> Result<Response<ReleaseResponse>, Status> {
+        Err(Status::internal("not asked by workers"))
+    }
+
+    async fn fence(&self, _: Request<FenceRequest>) -> Result<Response<FenceResponse>, Status> {
         Err(Status::internal("not asked by workers"))
     }
 }

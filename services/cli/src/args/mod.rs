@@ -5,7 +5,7 @@ mod shared;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, completion, delete, describe, forget, get, hold, scale, version, watch,
+    apply, completion, delete, describe, fence, forget, get, hold, release, scale, version, watch,
 };
 pub use shared::{Format, FormatArgs, NamespaceArgs, ServerArgs, WaitArgs};
 
@@ -58,6 +58,10 @@ pub enum Command {
     Scale(scale::Args),
     /// Delete an application.
     Delete(delete::Args),
+    /// Have what a silent worker or cluster runs replaced, without waiting for evidence.
+    Release(release::Args),
+    /// Declare a silent worker or cluster lost: what it runs is replaced, exclusive services too.
+    Fence(fence::Args),
     /// Remove a worker or cluster that will not come back.
     Forget(forget::Args),
     /// Decide on what runs though nobody asks for it.

@@ -6,9 +6,11 @@ pub(crate) mod delete;
 pub(crate) mod describe;
 #[cfg(feature = "dev")]
 pub(crate) mod dev;
+pub(crate) mod fence;
 pub(crate) mod forget;
 pub(crate) mod get;
 pub(crate) mod hold;
+pub(crate) mod release;
 pub(crate) mod scale;
 pub(crate) mod version;
 mod wait;
@@ -48,6 +50,8 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), CliError> {
         Command::Describe(args) => describe::run(args, &context).await,
         Command::Scale(args) => scale::run(args, &context).await,
         Command::Delete(args) => delete::run(args, &context).await,
+        Command::Release(args) => release::run(args, &context).await,
+        Command::Fence(args) => fence::run(args, &context).await,
         Command::Forget(args) => forget::run(args, &context).await,
         Command::Hold(args) => hold::run(args, &context).await,
         Command::Watch(args) => watch::run(args, &context).await,

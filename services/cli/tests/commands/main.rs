@@ -375,6 +375,14 @@ async fn mutations_say_what_they_did() {
         ran.out, "cluster site-7: forgotten; 2 instances to place elsewhere\n",
         "{ran:?}"
     );
+    let ran = server.edgeio(&["release", "cluster", "site-7"], "").await;
+    assert!(ran.out.starts_with("cluster site-7: released; "), "{ran:?}");
+    let ran = server.edgeio(&["fence", "cluster", "site-7"], "").await;
+    assert!(
+        ran.out
+            .starts_with("cluster site-7: fenced; 3 instances to replace"),
+        "{ran:?}"
+    );
     let asked = server.canned.asked.lock().unwrap().clone();
     assert!(asked[0].ends_with(" hello web 5"), "{asked:?}");
     assert!(asked[1].ends_with(" hello true"), "{asked:?}");
@@ -488,6 +496,8 @@ async fn every_command_explains_itself_with_an_example() {
         vec!["describe", "instance"],
         vec!["scale"],
         vec!["delete"],
+        vec!["release", "cluster"],
+        vec!["fence", "worker"],
         vec!["forget", "worker"],
         vec!["forget", "cluster"],
         vec!["hold", "accept"],

@@ -299,4 +299,30 @@ impl ClusterService for Canned {
         ))?;
         Ok(Response::new(root::ForgetResponse { replaced: 2 }))
     }
+
+    async fn release(
+        &self,
+        request: Request<root::ReleaseRequest>,
+    ) -> Result<Response<root::ReleaseResponse>, Status> {
+        let request = request.into_inner();
+        self.mutation(format!(
+            "release {} {}",
+            request.request_id, request.cluster
+        ))?;
+        Ok(Response::new(root::ReleaseResponse {
+            cluster: self.clusters.first().cloned(),
+        }))
+    }
+
+    async fn fence(
+        &self,
+        request: Request<root::FenceRequest>,
+    ) -> Result<Response<root::FenceResponse>, Status> {
+        let request = request.into_inner();
+        self.mutation(format!("fence {} {}", request.request_id, request.cluster))?;
+        Ok(Response::new(root::FenceResponse {
+            cluster: self.clusters.first().cloned(),
+            given_up: 3,
+        }))
+    }
 }

@@ -9,9 +9,9 @@ use edgeio_domain::{
 use edgeio_link::convert::capacity_to_wire;
 use edgeio_proto::{
     cluster::v1::{
-        ForgetRequest, ForgetResponse, GetRequest, GetResponse, Inventory, LeaveRequest,
-        LeaveResponse, ListRequest, ListResponse, RegisterRequest, RegisterResponse, Replacement,
-        Worker, WorkerState,
+        FenceRequest, FenceResponse, ForgetRequest, ForgetResponse, GetRequest, GetResponse,
+        Inventory, LeaveRequest, LeaveResponse, ListRequest, ListResponse, RegisterRequest,
+        RegisterResponse, ReleaseRequest, ReleaseResponse, Replacement, Worker, WorkerState,
         worker_service_server::{WorkerService, WorkerServiceServer},
     },
     link::v1::Telemetry,
@@ -20,7 +20,7 @@ use edgeio_tier::{
     api::open,
     apps::{
         Children,
-        children::{ChildView, Forget, ListChildren},
+        children::{ChildView, Forget, ListChildren, Verdict},
         timestamp,
     },
     hub::Hub,
@@ -121,6 +121,30 @@ impl WorkerService for WorkerApi {
         let command = Forget::parse(&who, id, &request, &request.worker, request.force)?;
         let replaced = self.children.forget(command).await?;
         Ok(Response::new(ForgetResponse { replaced }))
+    }
+
+    async fn release(
+        &self,
+        call: Request<ReleaseRequest>,
+    ) -> Result<Response<ReleaseResponse>, Status> {
+        let (who, mut request) = open(call)?;
+        let id = std::mem::take(&mut request.request_id);
+        let verdict = Verdict::release(&who, id, &request, &request.worker)?;
+        let (view, _) = self.children.judge(verdict).await?;
+        Ok(Response::new(ReleaseResponse {
+            worker: Some(self.worker(&view)),
+        }))
+    }
+
+    async fn fence(&self, call: Request<FenceRequest>) -> Result<Response<FenceResponse>, Status> {
+        let (who, mut request) = open(call)?;
+        let id = std::mem::take(&mut request.request_id);
+        let verdict = Verdict::fence(&who, id, &request, &request.worker)?;
+        let (view, given_up) = self.children.judge(verdict).await?;
+        Ok(Response::new(FenceResponse {
+            worker: Some(self.worker(&view)),
+            given_up,
+        }))
     }
 }
 

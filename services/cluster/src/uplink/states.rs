@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edgeio_domain::{
-    child::Accepted,
+    child::{Accepted, Child},
     digest::{self, Digest16},
     ids::{AssignmentId, ChildId, SlotId},
     lifecycle::Phase,
@@ -72,8 +72,7 @@ impl States {
         }
         let assignments = tx.assignments(&AssignmentFilter::default()).await?;
         let children = tx.children().await?;
-        let names: BTreeMap<ChildId, String> =
-            children.iter().map(|c| (c.id, c.display())).collect();
+        let workers: BTreeMap<ChildId, &Child> = children.iter().map(|c| (c.id, c)).collect();
         let mut of_slot: BTreeMap<SlotId, Vec<&Assignment>> = BTreeMap::new();
         for assignment in &assignments {
             of_slot.entry(assignment.slot).or_default().push(assignment);
@@ -86,7 +85,7 @@ impl States {
             let mine = of_slot.get(&slot.id).map_or(&[][..], Vec::as_slice);
             let awaited = awaited(slot, mine, now);
             self.again = [self.again, awaited].into_iter().flatten().min();
-            let mut state = state_of(slot, mine, &names, awaited.is_some());
+            let mut state = state_of(slot, mine, &workers, awaited.is_some());
             state.version = match before.remove(&id) {
                 Some(old) if old.report == state.report && same_start(&old, &state) => old.version,
                 Some(_) | None => {
@@ -213,14 +212,16 @@ fn awaited(slot: &Slot, assignments: &[&Assignment], now: Time) -> Option<Time> 
 fn state_of(
     slot: &Slot,
     assignments: &[&Assignment],
-    names: &BTreeMap<ChildId, String>,
+    workers: &BTreeMap<ChildId, &Child>,
     awaited: bool,
 ) -> State {
     let upstream = slot.upstream.as_ref();
+    let hears = |a: &Assignment| workers.get(&a.child).is_some_and(|c| c.state.is_heard());
+    // Of an instance and its substitute, the one that is heard stands for the slot.
     let live = assignments
         .iter()
         .filter(|a| a.desired != Desired::Stop)
-        .max_by_key(|a| a.id);
+        .max_by_key(|a| (hears(a), a.id));
     let any = live.or_else(|| assignments.iter().max_by_key(|a| a.id));
     let mut report = v1::InstanceReport {
         id: slot.id.to_string(),
@@ -251,6 +252,7 @@ fn state_of(
     }
     if let Some(assignment) = any {
         let observed = &assignment.observed;
+        report.unreachable = !hears(assignment);
         report.reason.clone_from(&observed.reason);
         report.message.clone_from(&observed.message);
         report.exit_code = observed.exit_code;
@@ -261,7 +263,9 @@ fn state_of(
         report.incarnation = Some(convert::incarnation_to_wire(&Incarnation {
             instance: assignment.id,
             worker: assignment.child,
-            worker_name: names.get(&assignment.child).cloned().unwrap_or_default(),
+            worker_name: workers
+                .get(&assignment.child)
+                .map_or_else(String::new, |worker| worker.display()),
         }));
         running_since = observed.running_since;
     }

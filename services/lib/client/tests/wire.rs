@@ -14,8 +14,8 @@ use edgeio_client::{
 use edgeio_proto::root::v1::cluster_service_client::ClusterServiceClient;
 use edgeio_proto::root::v1::cluster_service_server::{ClusterService, ClusterServiceServer};
 use edgeio_proto::root::v1::{
-    ForgetRequest, ForgetResponse, GetRequest, GetResponse, ListRequest, ListResponse,
-    WatchRequest, WatchResponse,
+    FenceRequest, FenceResponse, ForgetRequest, ForgetResponse, GetRequest, GetResponse,
+    ListRequest, ListResponse, ReleaseRequest, ReleaseResponse, WatchRequest, WatchResponse,
 };
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -65,6 +65,17 @@ impl ClusterService for Counter {
     }
 
     async fn forget(&self, _: Request<ForgetRequest>) -> Result<Response<ForgetResponse>, Status> {
+        Err(Status::not_found("no such cluster"))
+    }
+
+    async fn release(
+        &self,
+        _: Request<ReleaseRequest>,
+    ) -> Result<Response<ReleaseResponse>, Status> {
+        Err(Status::not_found("no such cluster"))
+    }
+
+    async fn fence(&self, _: Request<FenceRequest>) -> Result<Response<FenceResponse>, Status> {
         Err(Status::not_found("no such cluster"))
     }
 }

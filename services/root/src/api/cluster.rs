@@ -3,8 +3,9 @@
 use edgeio_domain::child::{ChildState, Replace};
 use edgeio_link::convert::capacity_to_wire;
 use edgeio_proto::root::v1::{
-    self, Cluster, ForgetRequest, ForgetResponse, GetRequest, GetResponse, ListRequest,
-    ListResponse, WatchRequest, WatchResponse,
+    self, Cluster, FenceRequest, FenceResponse, ForgetRequest, ForgetResponse, GetRequest,
+    GetResponse, ListRequest, ListResponse, ReleaseRequest, ReleaseResponse, WatchRequest,
+    WatchResponse,
     cluster_service_server::{ClusterService, ClusterServiceServer},
     watch_response::Change,
 };
@@ -13,7 +14,7 @@ use edgeio_tier::{
     api::open,
     apps::{
         Children,
-        children::{ChildChange, ChildView, Forget, ListChildren},
+        children::{ChildChange, ChildView, Forget, ListChildren, Verdict},
         timestamp,
     },
 };
@@ -78,6 +79,30 @@ impl ClusterService for ClusterApi {
         let command = Forget::parse(&who, id, &request, &request.cluster, request.force)?;
         let replaced = self.children.forget(command).await?;
         Ok(Response::new(ForgetResponse { replaced }))
+    }
+
+    async fn release(
+        &self,
+        call: Request<ReleaseRequest>,
+    ) -> Result<Response<ReleaseResponse>, Status> {
+        let (who, mut request) = open(call)?;
+        let id = std::mem::take(&mut request.request_id);
+        let verdict = Verdict::release(&who, id, &request, &request.cluster)?;
+        let (view, _) = self.children.judge(verdict).await?;
+        Ok(Response::new(ReleaseResponse {
+            cluster: Some(cluster(&view)),
+        }))
+    }
+
+    async fn fence(&self, call: Request<FenceRequest>) -> Result<Response<FenceResponse>, Status> {
+        let (who, mut request) = open(call)?;
+        let id = std::mem::take(&mut request.request_id);
+        let verdict = Verdict::fence(&who, id, &request, &request.cluster)?;
+        let (view, given_up) = self.children.judge(verdict).await?;
+        Ok(Response::new(FenceResponse {
+            cluster: Some(cluster(&view)),
+            given_up,
+        }))
     }
 }
 

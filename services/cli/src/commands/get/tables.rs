@@ -1,5 +1,7 @@
 //! Lists as tables, one row a thing; what a server wrote is cleaned by the table itself.
 
+use std::{fmt::Write as _, time::Duration};
+
 use edgeio_proto::{
     api::v1::{Application, Held, Instance, Reachability, ServiceSpec, ServiceStatus},
     cluster::v1::Worker,
@@ -15,7 +17,8 @@ use crate::{
         json,
         table::table,
         text::{
-            age, application_phase, bytes, child_state, cores, dash, instance_phase, worker_state,
+            age, application_phase, bytes, child_state, cores, dash, instance_phase, short,
+            worker_state,
         },
     },
 };
@@ -241,12 +244,37 @@ fn amounts(capacity: Option<&Capacity>) -> [String; 2] {
     ]
 }
 
+/// A state, with how long the child is silent and whether what it runs is replaced.
+fn silence(noun: &str, state: String, replacement: &str, silent_ms: u64) -> String {
+    let mut text = state;
+    if silent_ms > 0 {
+        let _ = write!(text, " {}", short(Duration::from_millis(silent_ms)));
+    }
+    // Both tiers have the same words for it.
+    let reason = match replacement {
+        "REPLACEMENT_UNPROVEN" => {
+            format!(", not replaced: no other {noun} was heard since; release it to replace")
+        }
+        "REPLACEMENT_LIMITED" => ", waits to be replaced".to_owned(),
+        "REPLACEMENT_PROVEN" => ", replaced".to_owned(),
+        "REPLACEMENT_RELEASED" => ", released to be replaced".to_owned(),
+        "REPLACEMENT_FENCED" => ", fenced".to_owned(),
+        _ => String::new(),
+    };
+    text + &reason
+}
+
 pub(super) fn clusters(clusters: &[Cluster]) -> String {
     let rows = clusters.iter().map(|cluster| {
         let [cpu, memory] = amounts(cluster.capacity.as_ref());
         vec![
             cluster.name.clone(),
-            child_state(cluster.state),
+            silence(
+                "cluster",
+                child_state(cluster.state),
+                cluster.replacement().as_str_name(),
+                cluster.silent_for_ms,
+            ),
             age(cluster.last_heard.as_ref()),
             cluster
                 .capacity
@@ -284,7 +312,12 @@ pub(super) fn workers(workers: &[Worker]) -> String {
         let runtimes: Vec<String> = inventory.runtimes.into_iter().map(|r| r.name).collect();
         vec![
             worker.name.clone(),
-            worker_state(worker.state),
+            silence(
+                "worker",
+                worker_state(worker.state),
+                worker.replacement().as_str_name(),
+                worker.silent_for_ms,
+            ),
             age(worker.last_heard.as_ref()),
             worker.assigned.to_string(),
             dash(&inventory.architecture),

@@ -319,6 +319,11 @@ impl Bed {
         id
     }
 
+    pub(super) async fn context_child(&self, id: ChildId) -> Child {
+        let tx = self.context.store.read().await.unwrap();
+        tx.child(id).await.unwrap().unwrap()
+    }
+
     pub(super) async fn slots(&self) -> Vec<Slot> {
         let tx = self.store.read().await.unwrap();
         tx.slots(&SlotFilter::default()).await.unwrap()

@@ -1,7 +1,13 @@
 //! What became of the root's slots, as it is told.
 
-use edgeio_domain::{digest, lifecycle::Phase, records::Desired};
+use edgeio_domain::{
+    child::{Child, ChildState, Replace},
+    digest,
+    lifecycle::Phase,
+    records::Desired,
+};
 use edgeio_proto::link::v1;
+use edgeio_store::Write;
 
 use super::bed::{Bed, order, phase, run, stop, uuid};
 
@@ -28,6 +34,34 @@ async fn a_state_is_told_once_and_again_when_it_changes() {
     let heartbeat = bed.reports().await.remove(0);
     assert_eq!(heartbeat.entries, []);
     assert!(heartbeat.capacity.is_none());
+}
+
+#[tokio::test]
+async fn that_a_worker_is_not_heard_is_told_and_its_substitute_stands_for_the_slot() {
+    let mut bed = Bed::new().await;
+    let silent = bed.worker(50, 4, 4).await;
+    bed.snapshot(vec![run(1)]).await;
+    bed.plan().await;
+    bed.all_are(Phase::Running).await;
+    assert!(!bed.state(1).await.unreachable);
+    let worker = bed.context_child(silent).await;
+    let disconnected = Child {
+        state: ChildState::Disconnected,
+        ..worker
+    };
+    bed.write([Write::PutChild(disconnected.clone())]).await;
+    let told = bed.state(1).await;
+    assert!(told.unreachable && phase(&told) == Phase::Running);
+    let proven = Child {
+        replace: Replace::Proven,
+        ..disconnected.clone()
+    };
+    bed.worker(51, 4, 4).await;
+    bed.write([Write::PutChild(proven)]).await;
+    bed.plan().await;
+    let told = bed.state(1).await;
+    assert_eq!(told.incarnation.unwrap().worker_name, "w51");
+    assert!(!told.unreachable);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Children for people: clusters at the root, workers at a cluster.
 
+mod silence;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
@@ -24,6 +26,8 @@ use super::{
     watch::{self, Subject},
 };
 use crate::context::Context;
+
+pub use silence::Verdict;
 
 /// A child with what it is assigned.
 #[derive(Clone, PartialEq, Debug)]

@@ -89,6 +89,16 @@ pub enum AppError {
         /// Its name.
         name: String,
     },
+    /// A child that is not silent.
+    #[error("{noun} `{name}` {why}")]
+    NotSilent {
+        /// cluster or worker.
+        noun: &'static str,
+        /// Its name.
+        name: String,
+        /// What it is instead, and what can be done.
+        why: &'static str,
+    },
     /// The caller's role is too low.
     #[error("this needs the role {needed}, the caller has {has}")]
     Role {
@@ -139,6 +149,7 @@ impl Classify for AppError {
             | Self::Ambiguous { .. }
             | Self::SpecUnknown { .. }
             | Self::Deleting { .. }
+            | Self::NotSilent { .. }
             | Self::ChildReports { .. } => Kind::FailedPrecondition,
             Self::VersionMismatch { .. } => Kind::Conflict,
             Self::RequestIdReused => Kind::AlreadyExists,
@@ -177,6 +188,7 @@ impl Classify for AppError {
             Self::RequestIdReused => "REQUEST_ID_REUSED",
             Self::StoredAnswer(_) => "STORED_ANSWER",
             Self::ChildReports { .. } => "CHILD_REPORTS",
+            Self::NotSilent { .. } => "NOT_SILENT",
             Self::Role { .. } => "ROLE_TOO_LOW",
             Self::Namespace(_) => "NAMESPACE_FORBIDDEN",
             Self::PlaceLost => "REVISION_COMPACTED",
@@ -240,6 +252,7 @@ impl Classify for AppError {
             | Self::RequestIdReused
             | Self::StoredAnswer(_)
             | Self::ChildReports { .. }
+            | Self::NotSilent { .. }
             | Self::Role { .. }
             | Self::Namespace(_)
             | Self::PlaceLost

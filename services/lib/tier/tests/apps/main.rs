@@ -16,6 +16,7 @@ mod once;
 mod owned;
 mod plan;
 mod scale;
+mod silence;
 mod support;
 mod watch;
 mod wire;

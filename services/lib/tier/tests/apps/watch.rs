@@ -261,7 +261,14 @@ async fn a_child_that_falls_silent_shows_at_its_instances() {
     bed.becomes(child, ChildState::Returning).await;
     assert!(drain(&mut changes).is_empty(), "it is heard as before");
     bed.becomes(child, ChildState::Suspect).await;
-    assert_eq!(words(&drain(&mut changes)), ["front/0 Running Unreachable"]);
+    // The application is told too: its status counts what cannot be heard.
+    let told = words(&drain(&mut changes));
+    assert_eq!(told, ["app web v1 Ready", "front/0 Running Unreachable"]);
+    let status = bed.status("web").await;
+    assert_eq!(
+        (status.services[0].running, status.services[0].unreachable),
+        (1, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]

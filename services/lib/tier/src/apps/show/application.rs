@@ -3,7 +3,7 @@
 use edgeio_domain::records::{Application, Assignment, Desired, Service, Slot};
 use edgeio_proto::api::v1;
 
-use super::{BySlot, Picture, Specs, instance, newest, timestamp};
+use super::{BySlot, Picture, Specs, instance, timestamp};
 
 impl Picture<'_> {
     /// An application with its own slots and assignments.
@@ -55,7 +55,7 @@ impl Picture<'_> {
             .services
             .iter()
             .map(|service| {
-                let tally = Tally::of(service, slots, &by_slot);
+                let tally = Tally::of(self, service, slots, &by_slot);
                 settled &= tally.settled;
                 stuck |= tally.stuck;
                 tally.counts
@@ -98,7 +98,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn of(service: &Service, slots: &[Slot], by_slot: &BySlot<'_>) -> Self {
+    fn of(picture: &Picture<'_>, service: &Service, slots: &[Slot], by_slot: &BySlot<'_>) -> Self {
         let mut counts = v1::ServiceStatus {
             name: service.name.to_string(),
             replicas: service.replicas,
@@ -107,7 +107,7 @@ impl Tally {
         let (mut wanted, mut done, mut stuck) = (0_u32, 0_u32, false);
         for slot in slots.iter().filter(|slot| slot.service == service.name) {
             let retiring = slot.desired == Desired::Stop;
-            let Some(assignment) = newest(by_slot.of(slot.id)) else {
+            let Some(assignment) = picture.stands(by_slot.of(slot.id)) else {
                 if !retiring {
                     wanted += 1;
                     counts.pending += 1;
@@ -116,6 +116,7 @@ impl Tally {
                 }
                 continue;
             };
+            counts.unreachable += u32::from(!picture.reaches(assignment));
             if retiring {
                 counts.progressing += 1;
                 continue;

@@ -8,7 +8,7 @@ use edgeio_domain::{
 };
 use edgeio_proto::api::v1;
 
-use super::{Picture, candidates, newest, timestamp};
+use super::{Picture, candidates, timestamp};
 
 /// The reason of what runs and was not asked for.
 const HELD: &str = "Held";
@@ -16,15 +16,28 @@ const HELD: &str = "Held";
 impl Picture<'_> {
     /// A slot with what was placed for it.
     pub(crate) fn of_slot(&self, slot: &Slot, assignments: &[&Assignment]) -> v1::Instance {
-        match newest(assignments) {
-            Some(assignment) => self.of_assignment(Some(slot), assignment),
-            None => self.unplaced(slot),
+        let Some(assignment) = self.stands(assignments) else {
+            return self.unplaced(slot);
+        };
+        let mut instance = self.of_assignment(Some(slot), assignment);
+        let silent = |a: &&&Assignment| a.id != assignment.id && a.is_live() && !self.reaches(a);
+        if let Some(other) = assignments.iter().find(silent)
+            && instance.message.is_empty()
+        {
+            let (noun, name) = (self.scope.child_noun(), self.child(other.child));
+            instance.message = format!("it stands in for one on {noun} {name}, which is not heard");
         }
+        if !self.reaches(assignment) && instance.candidates.is_empty() {
+            // A substitute was looked for, and this is why there is none.
+            instance.candidates = candidates(&slot.pending);
+        }
+        instance
     }
 
     /// What is placed without a slot: it is held, or ends.
     pub(crate) fn without_slot(&self, assignments: &[&Assignment]) -> Option<v1::Instance> {
-        newest(assignments).map(|assignment| self.of_assignment(None, assignment))
+        self.stands(assignments)
+            .map(|assignment| self.of_assignment(None, assignment))
     }
 
     /// One placement.
@@ -54,7 +67,7 @@ impl Picture<'_> {
             cluster,
             worker,
             phase: phase(assignment).into(),
-            reachability: if self.hears(assignment.child) && !observed.unreachable {
+            reachability: if self.reaches(assignment) {
                 v1::Reachability::Reachable
             } else {
                 v1::Reachability::Unreachable

@@ -59,6 +59,21 @@ impl<'a> Picture<'a> {
             .is_some_and(|child| child.state.is_heard())
     }
 
+    /// Whether what is reported of an assignment is fresh: its child is heard, and hears of it.
+    pub(crate) fn reaches(&self, assignment: &Assignment) -> bool {
+        self.hears(assignment.child) && !assignment.observed.unreachable
+    }
+
+    /// The assignment that stands for a slot: one that is wanted or held before one that ends, one that is heard before one
+    /// that is not, then the newest.
+    pub(crate) fn stands<'b>(&self, assignments: &[&'b Assignment]) -> Option<&'b Assignment> {
+        let key = |a: &&Assignment| {
+            let wanted = a.desired != Desired::Stop;
+            (wanted, self.reaches(a), a.created_at, a.id)
+        };
+        assignments.iter().copied().max_by_key(key)
+    }
+
     /// For each child whether it is heard.
     pub(crate) fn heard(&self) -> HashMap<ChildId, bool> {
         let heard = |child: &Child| (child.id, child.state.is_heard());

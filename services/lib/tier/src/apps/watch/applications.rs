@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use edgeio_domain::{
     ids::{AppUid, ChildId, SlotId},
-    records::{Application, Slot},
+    records::{AppKey, Application, Slot},
     violation::Violations,
 };
 use edgeio_proto::api::v1::{self, watch_response::Change as Item};
@@ -178,13 +178,13 @@ impl Applications {
         Ok(())
     }
 
-    /// The slots whose instances look different since a child fell silent or came back.
+    /// The slots whose instances look different since a child fell silent or came back, and their applications.
     async fn affected(
         &mut self,
         tx: &dyn ReadTx,
         picture: &Picture<'_>,
         child: ChildId,
-    ) -> Result<Vec<SlotId>, StoreError> {
+    ) -> Result<Vec<(SlotId, AppKey)>, StoreError> {
         let hears = picture.hears(child);
         if self.heard.insert(child, hears) == Some(hears) {
             return Ok(Vec::new());
@@ -194,11 +194,9 @@ impl Applications {
             ..AssignmentFilter::default()
         };
         let of_child = tx.assignments(&filter).await?;
-        let covered = |app: &edgeio_domain::records::AppKey| {
-            self.watch.covers(app.namespace.as_str(), app.name.as_str())
-        };
-        let covered = of_child.iter().filter(|placed| covered(&placed.app));
-        Ok(covered.map(|placed| placed.slot).collect())
+        let covered = |app: &AppKey| self.watch.covers(app.namespace.as_str(), app.name.as_str());
+        let covered = of_child.into_iter().filter(|placed| covered(&placed.app));
+        Ok(covered.map(|placed| (placed.slot, placed.app)).collect())
     }
 }
 
@@ -247,6 +245,17 @@ impl Subject for Applications {
         let scope = self.scope.clone();
         let picture = Picture::load(&scope, tx).await?;
         let mut items = Vec::new();
+        let mut ids: BTreeSet<SlotId> = touched.slots.keys().copied().collect();
+        let mut silent = Vec::new();
+        for child in &touched.children {
+            silent.extend(self.affected(tx, &picture, *child).await?);
+        }
+        let mut names = names;
+        for (slot, app) in &silent {
+            ids.insert(*slot);
+            // Its status counts what cannot be heard.
+            names.insert((app.namespace.as_str(), app.name.as_str()));
+        }
         let mut found: Vec<Application> = Vec::new();
         for (namespace, name) in names {
             let filter = ApplicationFilter {
@@ -258,10 +267,6 @@ impl Subject for Applications {
         }
         self.applications(tx, &picture, &found, &mut items).await?;
 
-        let mut ids: BTreeSet<SlotId> = touched.slots.keys().copied().collect();
-        for child in &touched.children {
-            ids.extend(self.affected(tx, &picture, *child).await?);
-        }
         let ids: Vec<SlotId> = ids.into_iter().collect();
         let filter = SlotFilter {
             ids: Some(ids.clone()),
