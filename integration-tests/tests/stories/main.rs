@@ -23,4 +23,5 @@ mod refusals;
 mod restart;
 mod scale;
 mod seen;
+mod silence;
 mod stop;
