@@ -31,6 +31,10 @@ async fn whoever_stands_still_goes_on_where_it_was() -> Result<()> {
         .expect("broker not reached", "the broker stands still")
         .expect("the broker is not reached", "the broker stands still")
         .expect("cannot tell a worker", "the broker stands still")
+        .expect(
+            "slow threshold",
+            "it stands still while it waits for its database",
+        )
         .run(async |bed| {
             let calm = Calm::begin(bed, 4, 2).await?;
             let each = ["bridge-a", "cluster-a", "root", "a1", "nats-a"];

@@ -12,8 +12,11 @@ use crate::{context::Context, engine::Engine, hub::Hub};
 
 /// The engine runs at least this often, whatever it was told.
 const ENGINE_PERIOD: Duration = Duration::from_secs(30);
-/// Silence is judged this often. Leases are tens of seconds.
+/// Silence is judged at least this often. Leases are tens of seconds.
 const TICK: Duration = Duration::from_secs(1);
+/// A short lease is looked at so often while it lasts: a pause of a whole lease between two looks would count as this tier's
+/// own absence, and nobody would ever be found silent.
+const LOOKS: u32 = 4;
 /// How long to wait after the store failed. It is local; it is back soon or a person must look.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// Old records are removed this often.
@@ -86,7 +89,8 @@ pub async fn hub(
     stop: Shutdown,
 ) {
     let mut changes = context.store.watch();
-    let mut tick = tokio::time::interval(TICK);
+    let look = (context.times.lease / LOOKS).clamp(Duration::from_millis(10), TICK);
+    let mut tick = tokio::time::interval(look);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut batch = Vec::with_capacity(BATCH);
     loop {
