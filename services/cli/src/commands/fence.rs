@@ -1,11 +1,8 @@
 //! `edgeio fence`: silent workers and clusters of which an operator knows that they are off or cut off.
 
-use edgeio_proto::{
-    cluster::v1::{self as cluster, worker_service_client::WorkerServiceClient},
-    root::v1::{self as root, cluster_service_client::ClusterServiceClient},
-};
+use edgeio_proto::{cluster::v1 as cluster, root::v1 as root};
 
-use super::Context;
+use super::{Context, child::Child};
 use crate::{error::CliError, output::text::count, remote::request_id};
 
 const WORKER_HELP: &str = "\
@@ -56,54 +53,41 @@ pub struct ChildArgs {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let remote = context.connect().await?;
-    let (kind, child) = match &args.what {
-        What::Worker(child) => ("worker", child),
-        What::Cluster(child) => ("cluster", child),
+    let (asked, child) = match &args.what {
+        What::Worker(asked) => (asked, Child::Worker(&asked.name)),
+        What::Cluster(asked) => (asked, Child::Cluster(&asked.name)),
     };
-    let name = &child.name;
-    if !child.yes {
+    if !asked.yes {
         let question = format!(
-            "Declare {kind} {name} lost? What it runs is replaced now, exclusive services too, and is stopped should it return."
+            "Declare {child} lost? What it runs is replaced now, exclusive services too, and is stopped should it return."
         );
         if !context.out.confirm(&question)? {
             return Err(CliError::Failed("not fenced".to_owned()));
         }
     }
-    let attempt = format!("fence {kind} `{name}`");
     let request_id = request_id();
-    let given_up = match &args.what {
-        What::Worker(_) => {
-            let answer = remote.try_call(|channel| {
+    let number = child
+        .call(
+            &remote,
+            "fence",
+            |mut client| {
                 let request = cluster::FenceRequest {
-                    worker: name.clone(),
+                    worker: asked.name.clone(),
                     request_id: request_id.clone(),
                 };
-                async move { WorkerServiceClient::new(channel).fence(request).await }
-            });
-            match answer.await {
-                Ok(answer) => answer.given_up,
-                Err(status) => {
-                    let command = format!("fence worker {name}");
-                    return Err(remote.no_workers_here(&attempt, &command, &status).await);
-                }
-            }
-        }
-        What::Cluster(_) => {
-            let answer = remote.try_call(|channel| {
+                async move { Ok(client.fence(request).await?.map(|answer| answer.given_up)) }
+            },
+            |mut client| {
                 let request = root::FenceRequest {
-                    cluster: name.clone(),
+                    cluster: asked.name.clone(),
                     request_id: request_id.clone(),
                 };
-                async move { ClusterServiceClient::new(channel).fence(request).await }
-            });
-            answer
-                .await
-                .map_err(|status| remote.wrong_tier(&attempt, &status))?
-                .given_up
-        }
-    };
+                async move { Ok(client.fence(request).await?.map(|answer| answer.given_up)) }
+            },
+        )
+        .await?;
     context.out.result(&format!(
-        "{kind} {name}: fenced; {} to replace, each is stopped there should it return",
-        count(given_up as usize, "instance")
+        "{child}: fenced; {} to replace, each is stopped there should it return",
+        count(number as usize, "instance")
     ))
 }

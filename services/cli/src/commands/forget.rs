@@ -1,11 +1,8 @@
 //! `edgeio forget`: workers and clusters that will not come back.
 
-use edgeio_proto::{
-    cluster::v1::{self as cluster, worker_service_client::WorkerServiceClient},
-    root::v1::{self as root, cluster_service_client::ClusterServiceClient},
-};
+use edgeio_proto::{cluster::v1 as cluster, root::v1 as root};
 
-use super::Context;
+use super::{Context, child::Child};
 use crate::{error::CliError, output::text::count, remote::request_id};
 
 const WORKER_HELP: &str = "\
@@ -57,54 +54,41 @@ pub struct ChildArgs {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let remote = context.connect().await?;
-    let (kind, child) = match &args.what {
-        What::Worker(child) => ("worker", child),
-        What::Cluster(child) => ("cluster", child),
+    let (asked, child) = match &args.what {
+        What::Worker(asked) => (asked, Child::Worker(&asked.name)),
+        What::Cluster(asked) => (asked, Child::Cluster(&asked.name)),
     };
-    let name = &child.name;
-    if !child.yes {
-        let question = format!("Forget {kind} {name} and place what it ran elsewhere?");
+    if !asked.yes {
+        let question = format!("Forget {child} and place what it ran elsewhere?");
         if !context.out.confirm(&question)? {
             return Err(CliError::Failed("not forgotten".to_owned()));
         }
     }
-    let attempt = format!("forget {kind} `{name}`");
     let request_id = request_id();
-    let replaced = match &args.what {
-        What::Worker(_) => {
-            let answer = remote.try_call(|channel| {
+    let number = child
+        .call(
+            &remote,
+            "forget",
+            |mut client| {
                 let request = cluster::ForgetRequest {
-                    worker: name.clone(),
-                    force: child.force,
+                    worker: asked.name.clone(),
+                    force: asked.force,
                     request_id: request_id.clone(),
                 };
-                async move { WorkerServiceClient::new(channel).forget(request).await }
-            });
-            match answer.await {
-                Ok(answer) => answer.replaced,
-                Err(status) => {
-                    let command = format!("forget worker {name}");
-                    return Err(remote.no_workers_here(&attempt, &command, &status).await);
-                }
-            }
-        }
-        What::Cluster(_) => {
-            let answer = remote.try_call(|channel| {
+                async move { Ok(client.forget(request).await?.map(|answer| answer.replaced)) }
+            },
+            |mut client| {
                 let request = root::ForgetRequest {
-                    cluster: name.clone(),
-                    force: child.force,
+                    cluster: asked.name.clone(),
+                    force: asked.force,
                     request_id: request_id.clone(),
                 };
-                async move { ClusterServiceClient::new(channel).forget(request).await }
-            });
-            answer
-                .await
-                .map_err(|status| remote.wrong_tier(&attempt, &status))?
-                .replaced
-        }
-    };
+                async move { Ok(client.forget(request).await?.map(|answer| answer.replaced)) }
+            },
+        )
+        .await?;
     context.out.result(&format!(
-        "{kind} {name}: forgotten; {} to place elsewhere",
-        count(replaced as usize, "instance")
+        "{child}: forgotten; {} to place elsewhere",
+        count(number as usize, "instance")
     ))
 }

@@ -1,6 +1,7 @@
 //! One file a command: its arguments, what it calls, what it shows.
 
 pub(crate) mod apply;
+mod child;
 pub(crate) mod completion;
 pub(crate) mod delete;
 pub(crate) mod describe;

@@ -1,11 +1,8 @@
 //! `edgeio release`: what a silent worker or cluster runs is replaced, though nothing proves that the fault is not on this side.
 
-use edgeio_proto::{
-    cluster::v1::{self as cluster, worker_service_client::WorkerServiceClient},
-    root::v1::{self as root, cluster_service_client::ClusterServiceClient},
-};
+use edgeio_proto::{cluster::v1 as cluster, root::v1 as root};
 
-use super::Context;
+use super::{Context, child::Child};
 use crate::{error::CliError, remote::request_id};
 
 const WORKER_HELP: &str = "\
@@ -51,41 +48,32 @@ pub struct ChildArgs {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let remote = context.connect().await?;
-    let (kind, child) = match &args.what {
-        What::Worker(child) => ("worker", child),
-        What::Cluster(child) => ("cluster", child),
+    let (asked, child) = match &args.what {
+        What::Worker(asked) => (asked, Child::Worker(&asked.name)),
+        What::Cluster(asked) => (asked, Child::Cluster(&asked.name)),
     };
-    let name = &child.name;
-    let attempt = format!("release {kind} `{name}`");
     let request_id = request_id();
-    match &args.what {
-        What::Worker(_) => {
-            let answer = remote.try_call(|channel| {
+    child
+        .call(
+            &remote,
+            "release",
+            |mut client| {
                 let request = cluster::ReleaseRequest {
-                    worker: name.clone(),
+                    worker: asked.name.clone(),
                     request_id: request_id.clone(),
                 };
-                async move { WorkerServiceClient::new(channel).release(request).await }
-            });
-            if let Err(status) = answer.await {
-                let command = format!("release worker {name}");
-                return Err(remote.no_workers_here(&attempt, &command, &status).await);
-            }
-        }
-        What::Cluster(_) => {
-            let answer = remote.try_call(|channel| {
+                async move { Ok(client.release(request).await?.map(drop)) }
+            },
+            |mut client| {
                 let request = root::ReleaseRequest {
-                    cluster: name.clone(),
+                    cluster: asked.name.clone(),
                     request_id: request_id.clone(),
                 };
-                async move { ClusterServiceClient::new(channel).release(request).await }
-            });
-            answer
-                .await
-                .map_err(|status| remote.wrong_tier(&attempt, &status))?;
-        }
-    }
+                async move { Ok(client.release(request).await?.map(drop)) }
+            },
+        )
+        .await?;
     context.out.result(&format!(
-        "{kind} {name}: released; what it runs is replaced, and one of each two stays when it returns"
+        "{child}: released; what it runs is replaced, and one of each two stays when it returns"
     ))
 }
