@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use edgeio_domain::time::Time;
 use edgeio_proto::api::v1;
-use edgeio_server::auth::{Principal, PrincipalKind, Role};
+use edgeio_server::auth::{Principal, Role};
 use edgeio_store::{Store as _, StoreError, Write};
 use edgeio_tier::apps::{AppError, Apply, Delete, Scale, children::Forget};
 use futures::executor::block_on;
@@ -172,9 +172,7 @@ fn order(world: &mut World) -> Order {
 fn who() -> Principal {
     Principal {
         name: "user".to_owned(),
-        kind: PrincipalKind::User,
-        namespace: None,
-        role: Role::Admin,
+        ..Principal::dev(Role::Admin)
     }
 }
 

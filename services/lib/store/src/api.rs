@@ -148,6 +148,8 @@ pub struct Uplink {
 pub struct ApplicationFilter {
     /// Only of this namespace.
     pub namespace: Option<String>,
+    /// Only of these namespaces; none of them, nothing.
+    pub within: Option<Vec<String>>,
     /// Only with this name.
     pub name: Option<String>,
     /// Only of this owner.
@@ -191,6 +193,8 @@ impl From<&Slot> for SlotPlace {
 pub struct SlotFilter {
     /// Only of this namespace.
     pub namespace: Option<String>,
+    /// Only of these namespaces; none of them, nothing.
+    pub within: Option<Vec<String>>,
     /// Only of applications with this name.
     pub application: Option<String>,
     /// Only of this application.

@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 
 use super::body::{Finish, Tracked};
 use super::inflight::InFlight;
-use crate::auth::{Authenticate, Peer};
+use crate::auth::{Authenticate, Peer, identify};
 use crate::shutdown::Shutdown;
 use crate::status::{Refusal, status};
 
@@ -150,7 +150,7 @@ where
             async move {
                 if !infrastructure {
                     let metadata = MetadataMap::from_headers(request.headers().clone());
-                    match auth.authenticate(&metadata, &peer).await {
+                    match identify(&*auth, &metadata, &peer).await {
                         Ok(principal) => {
                             span.record("principal", &principal.name);
                             request.extensions_mut().insert(principal);

@@ -59,7 +59,10 @@ impl ApplicationService for Actor {
 
     async fn apply(&self, call: Request<ApplyRequest>) -> Result<Response<ApplyResponse>, Status> {
         let who = principal(&call)?;
-        let owner = format!("{} {}", who.name, who.role);
+        let role = who
+            .highest_role()
+            .map_or_else(String::new, |role| role.to_string());
+        let owner = format!("{} {role}", who.name);
         let uid = call.extensions().get::<RequestId>().unwrap().0.clone();
         let application = Some(Application {
             owner,

@@ -18,6 +18,7 @@ impl State {
         let matches = |application: &&Application| {
             let key = &application.key;
             is(filter.namespace.as_deref(), key.namespace.as_str())
+                && among(filter.within.as_deref(), key.namespace.as_str())
                 && is(filter.name.as_deref(), key.name.as_str())
                 && filter.owner.is_none_or(|owner| owner == key.owner)
                 && filter
@@ -46,6 +47,7 @@ impl State {
         let ids: Option<BTreeSet<_>> = filter.ids.as_ref().map(|ids| ids.iter().collect());
         let matches = |slot: &&Slot| {
             is(filter.namespace.as_deref(), slot.app.namespace.as_str())
+                && among(filter.within.as_deref(), slot.app.namespace.as_str())
                 && is(filter.application.as_deref(), slot.app.name.as_str())
                 && filter.uid.is_none_or(|uid| uid == slot.app_uid)
                 && ids.as_ref().is_none_or(|ids| ids.contains(&slot.id))
@@ -110,6 +112,10 @@ impl State {
 
 fn is(wanted: Option<&str>, value: &str) -> bool {
     wanted.is_none_or(|wanted| wanted == value)
+}
+
+fn among(wanted: Option<&[String]>, value: &str) -> bool {
+    wanted.is_none_or(|wanted| wanted.iter().any(|one| one == value))
 }
 
 fn place(key: &AppKey) -> (&str, &str, Owner) {

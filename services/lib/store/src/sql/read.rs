@@ -52,6 +52,9 @@ pub(super) async fn applications(
     if let Some(namespace) = &filter.namespace {
         query = query.filter(Column::Namespace.eq(namespace));
     }
+    if let Some(within) = &filter.within {
+        query = query.filter(Column::Namespace.is_in(within));
+    }
     if let Some(name) = &filter.name {
         query = query.filter(Column::Name.eq(name));
     }
@@ -146,6 +149,9 @@ pub(super) async fn slots(
     let mut query = Entity::find();
     if let Some(namespace) = &filter.namespace {
         query = query.filter(Column::Namespace.eq(namespace));
+    }
+    if let Some(within) = &filter.within {
+        query = query.filter(Column::Namespace.is_in(within));
     }
     if let Some(application) = &filter.application {
         query = query.filter(Column::Application.eq(application));

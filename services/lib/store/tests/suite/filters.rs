@@ -51,6 +51,12 @@ pub(crate) async fn applications_are_filtered_ordered_and_paged(bed: Bed) {
     assert_eq!(list(all()).await, keys);
     let namespace = Some("a".to_owned());
     let name = Some("web".to_owned());
+    let within = |names: &[&str]| ApplicationFilter {
+        within: Some(names.iter().map(ToString::to_string).collect()),
+        ..all()
+    };
+    assert_eq!(list(within(&["a", "none"])).await, keys[..5]);
+    assert_eq!(list(within(&[])).await, []);
     let filter = ApplicationFilter { namespace, ..all() };
     assert_eq!(list(filter.clone()).await, keys[..5]);
     let filter = ApplicationFilter { name, ..filter };
@@ -140,6 +146,11 @@ pub(crate) async fn slots_are_filtered_ordered_and_paged(bed: Bed) {
     assert_eq!(bed.slots(all()).await, expected);
     let namespace = Some("a".to_owned());
     let application = Some("web".to_owned());
+    let filter = SlotFilter {
+        within: namespace.clone().map(|one| vec![one]),
+        ..all()
+    };
+    assert_eq!(bed.slots(filter).await, expected[..6]);
     let filter = SlotFilter {
         namespace: namespace.clone(),
         ..all()

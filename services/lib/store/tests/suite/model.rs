@@ -92,10 +92,12 @@ async fn everything(tx: &dyn ReadTx, seed: u64) -> Vec<String> {
     let ids = maybe(3).then(|| vec![make::assignment_id(seed % 5), make::assignment_id(2)]);
     let child = maybe(3).then(|| make::child_id(seed % 3));
     let ordered_after = maybe(3).then_some(seed % 8);
+    let within = maybe(4).then(|| vec!["default".to_owned(), "lab".to_owned()]);
     let applications = [
         ApplicationFilter::default(),
         ApplicationFilter {
             namespace: namespace.clone(),
+            within: within.clone(),
             name: name.clone(),
             owner,
             after: after_key,
@@ -110,6 +112,7 @@ async fn everything(tx: &dyn ReadTx, seed: u64) -> Vec<String> {
         SlotFilter::default(),
         SlotFilter {
             namespace,
+            within,
             application: name,
             uid,
             ids: slots.clone(),

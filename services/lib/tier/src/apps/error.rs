@@ -23,7 +23,7 @@ pub enum AppError {
     /// What it names is not there.
     #[error("no {what} `{name}` is known here: {}", remedy(.what))]
     NotFound {
-        /// application, service, cluster or worker.
+        /// application, service, namespace, cluster or worker.
         what: &'static str,
         /// Its name.
         name: String,
@@ -100,16 +100,13 @@ pub enum AppError {
         why: &'static str,
     },
     /// The caller's role is too low.
-    #[error("this needs the role {needed}, the caller has {has}")]
+    #[error("this needs the role {needed}, the caller has {}", has.map_or_else(|| "none".to_owned(), |has| has.to_string()))]
     Role {
         /// The least role.
         needed: Role,
-        /// The caller's.
-        has: Role,
+        /// The caller's, there.
+        has: Option<Role>,
     },
-    /// The caller is bound to another namespace.
-    #[error("the caller may touch the namespace `{0}` only")]
-    Namespace(String),
     /// The place in the stream is of another database, or not known to it.
     #[error("the token's place is not in this database any more: begin again without a token")]
     PlaceLost,
@@ -154,7 +151,7 @@ impl Classify for AppError {
             Self::VersionMismatch { .. } => Kind::Conflict,
             Self::RequestIdReused => Kind::AlreadyExists,
             Self::StoredAnswer(_) => Kind::Internal,
-            Self::Role { .. } | Self::Namespace(_) => Kind::Forbidden,
+            Self::Role { .. } => Kind::Forbidden,
             Self::PlaceLost => Kind::OutOfRange,
             Self::Closed => Kind::Unavailable,
             Self::Store(error) => match error {
@@ -176,6 +173,7 @@ impl Classify for AppError {
             Self::NotFound { what, .. } => match *what {
                 "application" => "APPLICATION_NOT_FOUND",
                 "service" => "SERVICE_NOT_FOUND",
+                "namespace" => "NAMESPACE_NOT_FOUND",
                 "cluster" => "CLUSTER_NOT_FOUND",
                 "worker" => "WORKER_NOT_FOUND",
                 _ => "NOT_FOUND",
@@ -190,7 +188,6 @@ impl Classify for AppError {
             Self::ChildReports { .. } => "CHILD_REPORTS",
             Self::NotSilent { .. } => "NOT_SILENT",
             Self::Role { .. } => "ROLE_TOO_LOW",
-            Self::Namespace(_) => "NAMESPACE_FORBIDDEN",
             Self::PlaceLost => "REVISION_COMPACTED",
             Self::Closed => "STORE_CLOSED",
             Self::Store(error) => match error {
@@ -254,7 +251,6 @@ impl Classify for AppError {
             | Self::ChildReports { .. }
             | Self::NotSilent { .. }
             | Self::Role { .. }
-            | Self::Namespace(_)
             | Self::PlaceLost
             | Self::Closed
             | Self::Store(_) => Vec::new(),

@@ -22,7 +22,9 @@ use edgeio_store::{
 };
 
 use super::{
-    AppError, Apps, RequestKey, access, find,
+    AppError, Apps, RequestKey,
+    access::{self, Seen},
+    find,
     page::{self, Page},
     show::{Picture, newest, timestamp},
 };
@@ -30,7 +32,7 @@ use super::{
 /// A checked ListHeld.
 #[derive(Clone, Debug)]
 pub struct ListHeld {
-    namespace: Option<String>,
+    seen: Seen,
     application: Option<String>,
     kind: v1::HeldKind,
     size: usize,
@@ -58,7 +60,7 @@ impl ListHeld {
             .then(|| place_of(&request.page_token))
             .transpose()?;
         Ok(Self {
-            namespace: access::listed(who, namespace.as_ref())?,
+            seen: access::listed(who, namespace.as_ref())?,
             application: application.map(|name| name.to_string()),
             kind: kind.unwrap_or_default(),
             size,
@@ -199,11 +201,9 @@ impl Apps {
             .into_iter()
             .map(|entry| (entry.place(), entry))
             .filter(|(place, entry)| {
-                let is = |wanted: &Option<String>, value: &str| {
-                    wanted.as_deref().is_none_or(|wanted| wanted == value)
-                };
-                is(&command.namespace, &place.namespace)
-                    && is(&command.application, &place.application)
+                let wanted = command.application.as_deref();
+                command.seen.covers(&place.namespace)
+                    && wanted.is_none_or(|wanted| wanted == place.application)
                     && [v1::HeldKind::Unspecified, entry.kind()].contains(&command.kind)
                     && command.after.as_ref().is_none_or(|after| place > after)
             })
@@ -245,6 +245,11 @@ impl Apps {
         let entry = entries
             .into_iter()
             .find(|entry| entry.place().id == command.id)
+            // What the caller may not see is not there.
+            .filter(|entry| {
+                let namespace = &entry.app().namespace;
+                command.who.role_in(namespace.as_str()).is_some()
+            })
             .ok_or_else(|| AppError::not_found("held instance", &command.id.to_string()))?;
         access::within(&command.who, Role::Deployer, &entry.app().namespace)?;
         let picture = Picture::load(&self.scope, &*tx).await?;

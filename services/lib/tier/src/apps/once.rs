@@ -25,7 +25,7 @@ pub struct RequestKey {
 
 impl RequestKey {
     /// Of a request whose own request_id was taken out. Another caller's id never gives an answer away: the caller's
-    /// name is part of what is compared.
+    /// id is part of what is compared.
     #[must_use]
     pub fn new<M: Message>(
         who: &Principal,
@@ -44,7 +44,9 @@ impl RequestKey {
             );
         }
         let mut hash = Sha256::new();
-        hash.update(who.name.as_bytes());
+        hash.update(who.kind.word());
+        hash.update([0]);
+        hash.update(who.id.as_bytes());
         hash.update([0]);
         hash.update(rest.encode_to_vec());
         Self {

@@ -13,7 +13,8 @@ use edgeio_server::auth::{Principal, Role};
 use edgeio_store::{ApplicationFilter, AssignmentFilter, ReadTx, SlotFilter, SlotPlace};
 
 use super::{
-    AppError, Apps, Named, access,
+    AppError, Apps, Named,
+    access::{self, Seen},
     find::{self, Found},
     page::{self, Page},
     show::{BySlot, Picture, Specs},
@@ -22,7 +23,7 @@ use super::{
 /// A checked List.
 #[derive(Clone, Debug)]
 pub struct List {
-    namespace: Option<String>,
+    seen: Seen,
     size: usize,
     after: Option<AppKey>,
 }
@@ -43,7 +44,7 @@ impl List {
             .then(|| key_of(&request.page_token))
             .transpose()?;
         Ok(Self {
-            namespace: access::listed(who, namespace.as_ref())?,
+            seen: access::listed(who, namespace.as_ref())?,
             size,
             after,
         })
@@ -53,7 +54,7 @@ impl List {
 /// A checked ListInstances.
 #[derive(Clone, Debug)]
 pub struct ListInstances {
-    namespace: Option<String>,
+    seen: Seen,
     application: Option<String>,
     size: usize,
     after: Option<Cursor>,
@@ -85,7 +86,7 @@ impl ListInstances {
             .then(|| cursor_of(&request.page_token))
             .transpose()?;
         Ok(Self {
-            namespace: access::listed(who, namespace.as_ref())?,
+            seen: access::listed(who, namespace.as_ref())?,
             application: application.map(|name| name.to_string()),
             size,
             after,
@@ -137,7 +138,7 @@ impl Apps {
     pub async fn list(&self, command: List) -> Result<v1::ListResponse, AppError> {
         let tx = self.store.read().await?;
         let filter = ApplicationFilter {
-            namespace: command.namespace,
+            within: command.seen.filter(),
             after: command.after,
             limit: Some(command.size as u64 + 1),
             ..ApplicationFilter::default()
@@ -182,7 +183,7 @@ impl Apps {
         };
         if held_after.is_none() {
             let filter = SlotFilter {
-                namespace: command.namespace.clone(),
+                within: command.seen.filter(),
                 application: command.application.clone(),
                 after: match &command.after {
                     Some(Cursor::Slot(place)) => Some(place.clone()),
@@ -241,11 +242,9 @@ impl Apps {
             .filter(|id| !known.contains(id))
             .filter_map(|id| by_slot.place(id))
             .filter(|place| {
-                let is = |wanted: &Option<String>, value: &str| {
-                    wanted.as_deref().is_none_or(|wanted| wanted == value)
-                };
-                is(&command.namespace, &place.namespace)
-                    && is(&command.application, &place.application)
+                let wanted = command.application.as_deref();
+                command.seen.covers(&place.namespace)
+                    && wanted.is_none_or(|wanted| wanted == place.application)
                     && after.as_ref().is_none_or(|after| place > after)
             })
             .collect();

@@ -8,7 +8,7 @@ use edgeio_domain::{
 };
 use edgeio_proto::api::v1;
 use edgeio_server::{
-    auth::{Principal, Role},
+    auth::{Binding, Principal, Role},
     status::{Classify, Kind},
 };
 use edgeio_store::Write;
@@ -313,8 +313,8 @@ async fn roles_and_namespaces_are_kept() {
         (Kind::Forbidden, "ROLE_TOO_LOW")
     );
     let bound = Principal {
-        namespace: Some("shop".into()),
+        bindings: vec![Binding::within("shop", Role::Deployer)],
         ..who()
     };
-    assert_eq!(refused(&bound).reason(), "NAMESPACE_FORBIDDEN");
+    assert_eq!(refused(&bound).reason(), "NAMESPACE_NOT_FOUND");
 }

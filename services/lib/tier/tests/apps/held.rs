@@ -7,7 +7,7 @@ use edgeio_domain::{
 };
 use edgeio_proto::api::v1::{self, HeldDecision, HeldKind};
 use edgeio_server::{
-    auth::{Principal, Role},
+    auth::{Binding, Principal, Role},
     status::{Classify, Kind},
 };
 use edgeio_store::{ApplicationFilter, SlotFilter, Store as _, Write};
@@ -255,12 +255,12 @@ async fn pages_and_filters_and_roles_are_kept() {
     let viewer = ResolveHeld::parse(&as_role(Role::Viewer), request.clone());
     assert_eq!(viewer.unwrap_err().reason(), "ROLE_TOO_LOW");
     let bound = Principal {
-        namespace: Some("aside".into()),
+        bindings: vec![Binding::within("aside", Role::Deployer)],
         ..who()
     };
     let command = ResolveHeld::parse(&bound, request.clone()).unwrap();
     let error = bed.apps.resolve_held(command).await.unwrap_err();
-    assert_eq!(error.reason(), "NAMESPACE_FORBIDDEN");
+    assert_eq!(error.reason(), "NOT_FOUND");
     for _ in 0..2 {
         let command = ResolveHeld::parse(&who(), request.clone()).unwrap();
         let answer = bed.apps.resolve_held(command).await.unwrap();

@@ -8,7 +8,10 @@ use edgeio_domain::{
     time::Time,
 };
 use edgeio_proto::api::v1::{self, ApplicationPhase, InstancePhase, Reachability};
-use edgeio_server::{auth::Principal, status::Classify};
+use edgeio_server::{
+    auth::{Binding, Principal, Role},
+    status::Classify,
+};
 use edgeio_store::Write;
 use edgeio_tier::apps::List;
 use uuid::Uuid;
@@ -66,7 +69,7 @@ async fn pages_of_applications_go_on_where_they_ended() {
     assert_eq!(error.fields()[0].path, "page_token");
 
     let bound = Principal {
-        namespace: Some("aside".into()),
+        bindings: vec![Binding::within("aside", Role::Viewer)],
         ..who()
     };
     let command = List::parse(&bound, &v1::ListRequest::default()).unwrap();

@@ -48,6 +48,7 @@ async fn another_request_under_the_same_id_is_refused() {
         "REQUEST_ID_REUSED"
     );
     let bob = Principal {
+        id: "bob".into(),
         name: "bob".into(),
         ..who()
     };

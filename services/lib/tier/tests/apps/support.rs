@@ -15,7 +15,7 @@ use edgeio_domain::{
     time::{Clock, Time},
 };
 use edgeio_proto::api::v1;
-use edgeio_server::auth::{Principal, PrincipalKind, Role};
+use edgeio_server::auth::{Binding, Method, Principal, PrincipalKind, Role};
 use edgeio_store::{ApplicationFilter, AssignmentFilter, MemoryStore, Revision, Store, Write};
 use edgeio_tier::{
     apps::{AppError, Apply, Apps, Children, Delete, List, ListInstances, Named, Scale},
@@ -282,10 +282,11 @@ pub(crate) fn who() -> Principal {
 
 pub(crate) fn as_role(role: Role) -> Principal {
     Principal {
+        id: "ann".to_owned(),
         name: "ann".to_owned(),
         kind: PrincipalKind::User,
-        namespace: None,
-        role,
+        bindings: vec![Binding::everywhere(role)],
+        method: Method::Token,
     }
 }
 

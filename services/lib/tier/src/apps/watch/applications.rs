@@ -24,14 +24,16 @@ use prost::Message;
 
 use super::{Subject, open};
 use crate::apps::{
-    AppError, Apps, Scope, access, find,
+    AppError, Apps, Scope,
+    access::{self, Seen},
+    find,
     show::{BySlot, Picture, Specs},
 };
 
 /// A checked Watch.
 #[derive(Clone, Debug)]
 pub struct Watch {
-    namespace: Option<String>,
+    seen: Seen,
     application: Option<String>,
     token: String,
 }
@@ -49,22 +51,20 @@ impl Watch {
             return Err(AppError::Invalid(faults.into_vec()));
         }
         Ok(Self {
-            namespace: access::listed(who, namespace.as_ref())?,
+            seen: access::listed(who, namespace.as_ref())?,
             application: application.map(|name| name.to_string()),
             token: request.token.clone(),
         })
     }
 
     fn covers(&self, namespace: &str, application: &str) -> bool {
-        let is = |wanted: &Option<String>, value: &str| {
-            wanted.as_deref().is_none_or(|wanted| wanted == value)
-        };
-        is(&self.namespace, namespace) && is(&self.application, application)
+        let wanted = self.application.as_deref();
+        self.seen.covers(namespace) && wanted.is_none_or(|wanted| wanted == application)
     }
 
     fn applications(&self) -> ApplicationFilter {
         ApplicationFilter {
-            namespace: self.namespace.clone(),
+            within: self.seen.filter(),
             name: self.application.clone(),
             ..ApplicationFilter::default()
         }
@@ -72,7 +72,7 @@ impl Watch {
 
     fn slots(&self) -> SlotFilter {
         SlotFilter {
-            namespace: self.namespace.clone(),
+            within: self.seen.filter(),
             application: self.application.clone(),
             ..SlotFilter::default()
         }
