@@ -1,6 +1,6 @@
 //! Contracts of edgeIO: the `.proto` files, their generated code and descriptor set.
 //!
-//! Nothing is written by hand here but the module tree. The `.proto` files under `edgeio/` are the reference.
+//! Nothing is written by hand here but the module tree, and what a machine's token says. The `.proto` files under `edgeio/` are the reference.
 
 /// `edgeio.api`: what people use.
 pub mod api {
@@ -44,6 +44,8 @@ pub mod link {
         tonic::include_proto!("edgeio.link.v1");
     }
 }
+
+pub mod machine;
 
 /// The encoded `FileDescriptorSet` of all packages, for reflection and for the JSON form of messages.
 pub const FILE_DESCRIPTOR_SET: &[u8] =

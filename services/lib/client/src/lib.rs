@@ -6,6 +6,7 @@
 mod backoff;
 mod channel;
 mod explain;
+mod machine;
 mod retry;
 mod target;
 mod watch;
@@ -13,6 +14,7 @@ mod watch;
 pub use backoff::{Backoff, BackoffPolicy};
 pub use channel::{ChannelError, Options, connect, connect_now};
 pub use explain::{Failure, explain_status, printable};
+pub use machine::{MachineKey, MachineKeyError, Signer};
 pub use retry::{Repeat, is_transient, retry};
 pub use target::{Target, TargetError};
 pub use watch::{Resumable, WatchEvent, resume};

@@ -6,6 +6,7 @@
 
 mod chain;
 mod local;
+pub mod machine;
 mod principal;
 
 use std::net::SocketAddr;
