@@ -10,6 +10,11 @@ use edgeio_domain::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::{
+    access::{Namespace, User, UserToken},
+    audit::{AuditEntry, AuditFilter, AuditRecord},
+};
+
 /// Numbers the commits of a database, from 1. One per write transaction that changed something.
 pub type Revision = u64;
 
@@ -315,6 +320,20 @@ pub enum Write {
     PutEvent(Event),
     /// Keeps an answer.
     PutRequest(RequestRecord),
+    /// Creates or replaces a user.
+    PutUser(User),
+    /// Removes a user; whoever stages it removes the tokens too.
+    DeleteUser(Uuid),
+    /// Creates or replaces a user's token.
+    PutUserToken(UserToken),
+    /// Removes a user's token.
+    DeleteUserToken(String),
+    /// Creates or replaces a namespace.
+    PutNamespace(Namespace),
+    /// Removes a namespace; whoever stages it looks whether it is empty.
+    DeleteNamespace(String),
+    /// Adds an entry to the audit, after those before it.
+    Audit(AuditRecord),
     /// Removes events, answers, tombstones (see [`Write::Bury`]) and the log of changes older than this, and specs that nothing uses. It works
     /// after all other writes of its commit, wherever it is staged.
     Compact(Time),
@@ -359,6 +378,20 @@ pub trait ReadTx: Send + Sync {
     async fn changes(&self, since: Revision, limit: u64) -> Result<Vec<Change>, StoreError>;
     /// The events that were recorded last, newest first.
     async fn events(&self, limit: u64) -> Result<Vec<Event>, StoreError>;
+    /// All users, by id.
+    async fn users(&self) -> Result<Vec<User>, StoreError>;
+    /// One user.
+    async fn user(&self, id: Uuid) -> Result<Option<User>, StoreError>;
+    /// The tokens of one user, or of all, by id.
+    async fn user_tokens(&self, user: Option<Uuid>) -> Result<Vec<UserToken>, StoreError>;
+    /// One token of a user.
+    async fn user_token(&self, id: &str) -> Result<Option<UserToken>, StoreError>;
+    /// All namespaces, by name.
+    async fn namespaces(&self) -> Result<Vec<Namespace>, StoreError>;
+    /// One namespace.
+    async fn namespace(&self, name: &str) -> Result<Option<Namespace>, StoreError>;
+    /// Entries of the audit.
+    async fn audit_entries(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError>;
 }
 
 /// A write transaction. Dropping it without a commit changes nothing.
@@ -366,13 +399,17 @@ pub trait ReadTx: Send + Sync {
 pub trait WriteTx: ReadTx {
     /// Stages a write. Reads of this transaction do not see it. Writes are applied in the order they are staged.
     fn stage(&mut self, write: Write);
+    /// Stages an entry of the audit: it is there if, and only if, the rest of this transaction is.
+    fn audit(&mut self, record: AuditRecord) {
+        self.stage(Write::Audit(record));
+    }
     /// Whether anything is staged.
     fn is_empty(&self) -> bool;
     /// Lets the commit happen only if this lease is still held so.
     fn fence(&mut self, fence: Fence);
     /// Makes all staged writes durable under one new revision; without any, nothing happens and the newest revision is
-    /// answered. Leases alone take no revision and wake nobody: they are renewed all the time and say nothing of what the
-    /// tier wants. Once begun it goes to its end, also when the caller stops waiting.
+    /// answered. Leases, users, tokens, namespaces and the audit alone take no revision and wake nobody: they say nothing of
+    /// what the tier wants. Once begun it goes to its end, also when the caller stops waiting.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when a name of an application or a child is taken, [`StoreError::Fenced`] when the lease is

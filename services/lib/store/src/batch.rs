@@ -15,8 +15,10 @@ use edgeio_domain::{
 };
 use uuid::Uuid;
 
-use crate::api::{
-    Change, ChangeKind, Fence, Lease, Meta, RequestRecord, Revision, StoreError, Write,
+use crate::{
+    access::{Namespace, User, UserToken},
+    api::{Change, ChangeKind, Fence, Lease, Meta, RequestRecord, Revision, StoreError, Write},
+    audit::{AuditEntry, AuditHead, AuditRecord},
 };
 
 /// Which order_revision a staged assignment gets.
@@ -54,8 +56,12 @@ pub(crate) struct Batch {
     pub(crate) compact: Option<Time>,
     pub(crate) leases: BTreeMap<String, Option<Lease>>,
     pub(crate) fence: Option<Fence>,
+    pub(crate) users: BTreeMap<Uuid, Option<User>>,
+    pub(crate) user_tokens: BTreeMap<String, Option<UserToken>>,
+    pub(crate) namespaces: BTreeMap<String, Option<Namespace>>,
+    pub(crate) audit: Vec<AuditRecord>,
     staged: bool,
-    /// Something besides leases is staged.
+    /// Something is staged that loops must hear of.
     counts: bool,
 }
 
@@ -77,7 +83,18 @@ impl Batch {
 
     pub(crate) fn stage(&mut self, write: Write) {
         self.staged = true;
-        self.counts |= !matches!(write, Write::PutLease(_) | Write::DeleteLease(_));
+        self.counts |= !matches!(
+            write,
+            Write::PutLease(_)
+                | Write::DeleteLease(_)
+                | Write::PutUser(_)
+                | Write::DeleteUser(_)
+                | Write::PutUserToken(_)
+                | Write::DeleteUserToken(_)
+                | Write::PutNamespace(_)
+                | Write::DeleteNamespace(_)
+                | Write::Audit(_)
+        );
         match write {
             Write::PutApplication(application) => {
                 self.applications.insert(application.uid, Some(application));
@@ -133,6 +150,26 @@ impl Batch {
             Write::DeleteLease(name) => {
                 self.leases.insert(name, None);
             }
+            Write::PutUser(user) => {
+                self.users.insert(user.id, Some(user));
+            }
+            Write::DeleteUser(id) => {
+                self.users.insert(id, None);
+            }
+            Write::PutUserToken(token) => {
+                self.user_tokens.insert(token.id.clone(), Some(token));
+            }
+            Write::DeleteUserToken(id) => {
+                self.user_tokens.insert(id, None);
+            }
+            Write::PutNamespace(namespace) => {
+                let name = namespace.name.to_string();
+                self.namespaces.insert(name, Some(namespace));
+            }
+            Write::DeleteNamespace(name) => {
+                self.namespaces.insert(name, None);
+            }
+            Write::Audit(record) => self.audit.push(record),
             Write::PutMeta(meta) => self.meta = Some(meta),
             Write::PutEvent(event) => self.events.push(event),
             Write::PutRequest(request) => {
@@ -140,6 +177,18 @@ impl Batch {
             }
             Write::Compact(before) => self.compact = self.compact.max(Some(before)),
         }
+    }
+
+    /// Takes the staged audit as entries that follow `head`.
+    pub(crate) fn chain(&mut self, mut head: AuditHead) -> Vec<AuditEntry> {
+        let records = std::mem::take(&mut self.audit).into_iter();
+        records
+            .map(|record| {
+                let entry = head.next(record);
+                head = AuditHead::from(&entry);
+                entry
+            })
+            .collect()
     }
 
     /// Whether the commit takes a revision.

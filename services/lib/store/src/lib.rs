@@ -25,22 +25,30 @@
 //! the tests of the tiers. [`SqliteStore`] is the file. One suite runs over both (`tests/suite`), and random sequences of
 //! commits must read the same. The tables and statements are in SQL that PostgreSQL understands too.
 //!
-//! **Retention.** Nothing goes by itself: a tier commits [`Write::Compact`] with its own idea of what is old.
+//! **Who may do what.** Users, the hashes of their tokens, namespaces and the audit ([`mod@access`], [`mod@audit`]). The audit is
+//! written in the transaction of the change ([`WriteTx::audit`]), so there is no change without its entry.
+//!
+//! **Retention.** Nothing goes by itself: a tier commits [`Write::Compact`] with its own idea of what is old. The audit is never
+//! compacted.
 //!
 //! Deliberately absent: what records mean, which is `edgeio-domain`'s, and any clock of its own: whoever opens a store
 //! hands one in.
 
+pub mod access;
 pub mod api;
+pub mod audit;
 mod batch;
 pub mod memory;
 mod open;
 mod sql;
 pub mod sqlite;
 
+pub use access::{DEFAULT_NAMESPACE, Grant, Namespace, Quota, User, UserToken};
 pub use api::{
     ApplicationFilter, AssignmentFilter, Change, ChangeKind, Fence, Lease, Meta, ReadTx,
     RequestRecord, Revision, SlotFilter, SlotPlace, Store, StoreError, Uplink, Write, WriteTx,
 };
+pub use audit::{AuditEntry, AuditFilter, AuditHead, AuditRecord, Decision};
 pub use memory::MemoryStore;
 pub use open::open;
 pub use sqlite::SqliteStore;

@@ -4,6 +4,7 @@
 //! Root and cluster are this crate with different children. The loops meet the world in the database: handlers write
 //! wishes, the [`hub`] records what children report and sends what they shall run, the [`engine`] plans and places.
 
+pub mod access;
 pub mod api;
 pub mod apps;
 pub mod assembly;

@@ -17,7 +17,7 @@ use tonic::{Request, Status};
 
 pub use chain::Chain;
 pub use local::{Local, Reach};
-pub use principal::{Binding, Method, Principal, PrincipalKind, Role};
+pub use principal::{Binding, CallInfo, Method, Principal, PrincipalKind, Role};
 
 use crate::status::{Classify, Kind, Refusal, status};
 

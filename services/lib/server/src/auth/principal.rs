@@ -3,7 +3,7 @@
 //! A principal says what somebody may do in general; whether one call is let through is decided by the tier. Deliberately
 //! absent: how a credential is verified (see the implementations of [`Authenticate`](super::Authenticate)).
 
-use std::fmt;
+use std::{fmt, net::SocketAddr};
 
 crate::choice! {
     /// What a principal may do, each including those before it.
@@ -149,9 +149,33 @@ pub struct Principal {
     pub bindings: Vec<Binding>,
     /// How it was identified.
     pub method: Method,
+    /// The call that it made, for the audit. The chassis fills it in; who identifies a caller leaves it empty.
+    pub call: CallInfo,
+}
+
+/// Which call it was and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CallInfo {
+    /// The call's id in logs; empty outside of a call.
+    pub request_id: String,
+    /// The address of the other end, if the transport has one.
+    pub source: Option<SocketAddr>,
 }
 
 impl Principal {
+    /// A machine that is known: what it may do follows from what it is.
+    #[must_use]
+    pub fn machine(kind: PrincipalKind, id: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            name: name.into(),
+            kind,
+            bindings: Vec::new(),
+            method: Method::Machine,
+            call: CallInfo::default(),
+        }
+    }
+
     /// Nobody.
     #[must_use]
     pub fn anonymous() -> Self {
@@ -161,6 +185,7 @@ impl Principal {
             kind: PrincipalKind::Anonymous,
             bindings: Vec::new(),
             method: Method::None,
+            call: CallInfo::default(),
         }
     }
 
@@ -173,6 +198,7 @@ impl Principal {
             kind: PrincipalKind::Dev,
             bindings: vec![Binding::everywhere(role)],
             method: Method::Local,
+            call: CallInfo::default(),
         }
     }
 

@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 
 use super::body::{Finish, Tracked};
 use super::inflight::InFlight;
-use crate::auth::{Authenticate, Peer, identify};
+use crate::auth::{Authenticate, CallInfo, Peer, identify};
 use crate::shutdown::Shutdown;
 use crate::status::{Refusal, status};
 
@@ -144,6 +144,7 @@ where
         let ticket = in_flight.enter(&method);
         let finish = Finish::new(span.clone(), infrastructure, ticket);
         request.extensions_mut().insert(id.clone());
+        let request_id = id.0.clone();
 
         let handled = {
             let span = span.clone();
@@ -151,7 +152,11 @@ where
                 if !infrastructure {
                     let metadata = MetadataMap::from_headers(request.headers().clone());
                     match identify(&*auth, &metadata, &peer).await {
-                        Ok(principal) => {
+                        Ok(mut principal) => {
+                            principal.call = CallInfo {
+                                request_id,
+                                source: peer.address,
+                            };
                             span.record("principal", &principal.name);
                             request.extensions_mut().insert(principal);
                         }

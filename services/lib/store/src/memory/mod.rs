@@ -4,6 +4,7 @@
 //! ready at once unless a write transaction is waited for. What is committed lives as long as the [`MemoryStore`], so a
 //! simulated process that crashes is a store that stays while everything on top of it is dropped.
 
+mod access;
 #[cfg(feature = "sim")]
 mod fault;
 #[cfg(feature = "sim")]
@@ -24,10 +25,12 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use uuid::Uuid;
 
 use crate::{
+    access::{Namespace, User, UserToken},
     api::{
         ApplicationFilter, AssignmentFilter, Change, Fence, Lease, Meta, ReadTx, RequestRecord,
         Revision, SlotFilter, Store, StoreError, Write, WriteTx,
     },
+    audit::{AuditEntry, AuditFilter},
     batch::Batch,
 };
 use state::State;
@@ -276,5 +279,33 @@ impl<W: Send + Sync> ReadTx for Tx<'_, W> {
 
     async fn events(&self, limit: u64) -> Result<Vec<Event>, StoreError> {
         Ok(self.state.events(limit))
+    }
+
+    async fn users(&self) -> Result<Vec<User>, StoreError> {
+        Ok(self.state.access.users.values().cloned().collect())
+    }
+
+    async fn user(&self, id: Uuid) -> Result<Option<User>, StoreError> {
+        Ok(self.state.access.users.get(&id).cloned())
+    }
+
+    async fn user_tokens(&self, user: Option<Uuid>) -> Result<Vec<UserToken>, StoreError> {
+        Ok(self.state.access.tokens_of(user))
+    }
+
+    async fn user_token(&self, id: &str) -> Result<Option<UserToken>, StoreError> {
+        Ok(self.state.access.user_tokens.get(id).cloned())
+    }
+
+    async fn namespaces(&self) -> Result<Vec<Namespace>, StoreError> {
+        Ok(self.state.access.namespaces.values().cloned().collect())
+    }
+
+    async fn namespace(&self, name: &str) -> Result<Option<Namespace>, StoreError> {
+        Ok(self.state.access.namespaces.get(name).cloned())
+    }
+
+    async fn audit_entries(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
+        Ok(self.state.access.audit(filter))
     }
 }

@@ -11,6 +11,7 @@ use edgeio_domain::{
 };
 use uuid::Uuid;
 
+use super::access::Access;
 use crate::{
     api::{Change, Lease, Meta, RequestRecord, Revision, StoreError},
     batch::{Batch, Gone, Order, Tombstone},
@@ -28,6 +29,7 @@ pub(super) struct State {
     pub(super) tombstones: BTreeMap<Uuid, Tombstone>,
     pub(super) requests: BTreeMap<String, RequestRecord>,
     pub(super) leases: BTreeMap<String, Lease>,
+    pub(super) access: Access,
     /// Oldest first.
     pub(super) events: Vec<Event>,
     /// Per commit, with its time.
@@ -51,6 +53,7 @@ impl State {
             tombstones: BTreeMap::new(),
             requests: BTreeMap::new(),
             leases: BTreeMap::new(),
+            access: Access::new(),
             events: Vec::new(),
             changes: BTreeMap::new(),
             compacted: 0,
@@ -80,6 +83,7 @@ impl State {
     /// Applies a batch that was checked; answers its revision.
     pub(super) fn apply(&mut self, mut batch: Batch, at: Time) -> Revision {
         merge(&mut self.leases, std::mem::take(&mut batch.leases));
+        self.access.apply(&mut batch);
         if !batch.counts() {
             return self.meta.revision;
         }
@@ -173,7 +177,7 @@ impl State {
     }
 }
 
-fn merge<K: Ord, V>(table: &mut BTreeMap<K, V>, ends: BTreeMap<K, Option<V>>) {
+pub(super) fn merge<K: Ord, V>(table: &mut BTreeMap<K, V>, ends: BTreeMap<K, Option<V>>) {
     for (key, end) in ends {
         match end {
             Some(record) => {

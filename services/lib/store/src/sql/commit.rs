@@ -15,6 +15,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
+    access,
     entity::{
         application, assignment, change_log, child, event, lease, meta, request, service, slot,
         spec, tombstone,
@@ -37,6 +38,7 @@ pub(super) async fn apply(
 ) -> Result<Revision, StoreError> {
     check_fence(db, &batch).await?;
     put_leases(db, &batch).await?;
+    access::put(db, &mut batch).await?;
     let facts = read::meta(db).await?;
     if !batch.counts() {
         return Ok(facts.revision.cast_unsigned());
@@ -350,7 +352,7 @@ async fn put(
 }
 
 /// Inserts rows or replaces those with the same key, leaving the columns in `keep` as they are in those.
-async fn upsert<M, E>(
+pub(super) async fn upsert<M, E>(
     db: &impl ConnectionTrait,
     rows: Vec<M>,
     keep: &[E::Column],
@@ -373,7 +375,7 @@ where
     insert(db, rows, Some(replace)).await
 }
 
-async fn insert<M, E>(
+pub(super) async fn insert<M, E>(
     db: &impl ConnectionTrait,
     rows: Vec<M>,
     on_conflict: Option<OnConflict>,

@@ -9,6 +9,7 @@
 //!
 //! Deliberately absent: how a connection is opened and who may write, which is each database's own.
 
+mod access;
 mod commit;
 mod entity;
 mod error;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::row::Table;
-use crate::api::StoreError;
+use crate::{access::Grant, api::StoreError};
 
 #[derive(Serialize, Deserialize)]
 struct RefusalRow {
@@ -121,4 +121,12 @@ pub(super) fn parse_buckets(table: Table, text: &str) -> Result<Vec<Bucket>, Sto
         },
     });
     Ok(buckets.collect())
+}
+
+pub(super) fn grants(list: &[Grant]) -> String {
+    write(list.to_vec())
+}
+
+pub(super) fn read_grants(table: Table, text: &str) -> Result<Vec<Grant>, StoreError> {
+    parse(table, "grants", text)
 }

@@ -14,16 +14,18 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use uuid::Uuid;
 
 use super::{
-    commit,
+    access, commit,
     entity::{child, lease, request},
     error::failed,
     read,
 };
 use crate::{
+    access::{Namespace, User, UserToken},
     api::{
         ApplicationFilter, AssignmentFilter, Change, Fence, Lease, Meta, ReadTx, RequestRecord,
         Revision, SlotFilter, StoreError, Write, WriteTx,
     },
+    audit::{AuditEntry, AuditFilter},
     batch::Batch,
 };
 
@@ -166,5 +168,33 @@ impl<W: Send + Sync> ReadTx for Tx<W> {
 
     async fn events(&self, limit: u64) -> Result<Vec<Event>, StoreError> {
         read::events(&self.db, limit).await
+    }
+
+    async fn users(&self) -> Result<Vec<User>, StoreError> {
+        access::users(&self.db).await
+    }
+
+    async fn user(&self, id: Uuid) -> Result<Option<User>, StoreError> {
+        access::user(&self.db, id).await
+    }
+
+    async fn user_tokens(&self, user: Option<Uuid>) -> Result<Vec<UserToken>, StoreError> {
+        access::user_tokens(&self.db, user).await
+    }
+
+    async fn user_token(&self, id: &str) -> Result<Option<UserToken>, StoreError> {
+        access::user_token(&self.db, id).await
+    }
+
+    async fn namespaces(&self) -> Result<Vec<Namespace>, StoreError> {
+        access::namespaces(&self.db).await
+    }
+
+    async fn namespace(&self, name: &str) -> Result<Option<Namespace>, StoreError> {
+        access::namespace(&self.db, name).await
+    }
+
+    async fn audit_entries(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
+        access::audit(&self.db, filter).await
     }
 }

@@ -6,6 +6,7 @@
     reason = "helpers of tests: what goes wrong here fails the test"
 )]
 
+mod access;
 mod bed;
 mod bulk;
 mod changes;
@@ -94,6 +95,12 @@ suite! {
         an_expired_lease_is_taken_and_its_holder_is_refused,
         the_number_rises_also_for_the_holder_itself,
         leases_are_there_after_opening_again,
+    ],
+    access: [
+        users_and_tokens_come_back_and_wake_nobody,
+        namespaces_come_back_and_the_default_one_is_there,
+        the_audit_is_one_chain_and_wakes_nobody,
+        the_audit_is_there_if_and_only_if_its_change_is,
     ],
     bulk: [ten_thousand_slots_and_assignments_are_one_commit],
 }

@@ -12,7 +12,9 @@ use edgeio_domain::{
     resources::Resources,
     time::Time,
 };
-use edgeio_store::{Lease, Meta, RequestRecord, Uplink};
+use edgeio_store::{
+    AuditRecord, Decision, Grant, Lease, Meta, RequestRecord, Uplink, User, UserToken,
+};
 use uuid::Uuid;
 
 /// A small generator (splitmix64): the same number gives the same record, on every machine.
@@ -353,5 +355,58 @@ pub(crate) fn request(n: u64, at: i64, seed: u64) -> RequestRecord {
         body_hash: dice.hash().0,
         response: dice.bytes(),
         at: Time(at),
+    }
+}
+
+pub(crate) fn user(n: u64, seed: u64) -> User {
+    let mut dice = Dice::new(seed);
+    let grant = |dice: &mut Dice| Grant {
+        namespace: dice
+            .of(&[None, Some("shop"), Some("lab")])
+            .map(str::to_owned),
+        role: dice.of(&["viewer", "admin"]).to_owned(),
+    };
+    let grants = (0..dice.below(4)).map(|_| grant(&mut dice)).collect();
+    User {
+        id: Uuid::from_u128(u128::from(n)),
+        name: format!("user {n}"),
+        grants,
+        created_at: Time(dice.below(50) as i64),
+    }
+}
+
+pub(crate) fn user_token(n: u64, seed: u64) -> UserToken {
+    let mut dice = Dice::new(seed);
+    let mut maybe = |value: i64| (dice.below(2) == 0).then_some(Time(value));
+    UserToken {
+        id: format!("token {n}"),
+        user: Uuid::from_u128(u128::from(n % 3)),
+        note: "for \"tests\"".to_owned(),
+        secret_hash: [u8::try_from(n).unwrap(); 32],
+        created_at: Time(1),
+        expires_at: maybe(2),
+        revoked_at: maybe(3),
+        last_used_at: maybe(4),
+    }
+}
+
+pub(crate) fn audit(n: u64) -> AuditRecord {
+    AuditRecord {
+        at: Time(n as i64),
+        kind: "user".to_owned(),
+        id: n.to_string(),
+        name: format!("user {n}"),
+        method: "token".to_owned(),
+        source: "10.0.0.1:9".to_owned(),
+        request_id: String::new(),
+        verb: "Apply".to_owned(),
+        object: "application/web".to_owned(),
+        namespace: "default".to_owned(),
+        decision: if n.is_multiple_of(2) {
+            Decision::Allowed
+        } else {
+            Decision::Denied
+        },
+        detail: "ünï \u{0}".to_owned(),
     }
 }

@@ -1,7 +1,9 @@
 //! SQLite against the model in memory: any sequence of commits answers the same and leaves the same to read.
 
 use edgeio_domain::{records::Owner, time::Time};
-use edgeio_store::{ApplicationFilter, AssignmentFilter, ReadTx, SlotFilter, SlotPlace, Write};
+use edgeio_store::{
+    ApplicationFilter, AssignmentFilter, AuditFilter, ReadTx, SlotFilter, SlotPlace, Write,
+};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -18,7 +20,7 @@ fn write(seed: u64) -> Write {
     let n = dice.below(KEYS);
     let inner = dice.next();
     let at = dice.below(50) as i64;
-    match dice.below(18) {
+    match dice.below(21) {
         0 | 1 => Write::PutApplication(make::application(n, inner)),
         2 => Write::DeleteApplication(make::app_uid(n)),
         3 => {
@@ -44,6 +46,11 @@ fn write(seed: u64) -> Write {
         14 => Write::PutEvent(make::event(at, inner)),
         15 => Write::PutLease(make::lease(n, inner % 3, inner)),
         16 => Write::DeleteLease(make::lease(n, 0, 0).name),
+        17 if inner.is_multiple_of(4) => Write::DeleteUser(make::user(n, 0).id),
+        17 => Write::PutUser(make::user(n, inner)),
+        18 if inner.is_multiple_of(4) => Write::DeleteUserToken(make::user_token(n, 0).id),
+        18 => Write::PutUserToken(make::user_token(n, inner)),
+        19 => Write::Audit(make::audit(inner % 9)),
         _ => match dice.below(3) {
             0 => Write::Compact(Time(at)),
             _ => Write::PutRequest(make::request(n, at, inner)),
@@ -58,6 +65,11 @@ async fn everything(tx: &dyn ReadTx, seed: u64) -> Vec<String> {
     let tombs: Vec<_> = (0..KEYS).map(|n| Uuid::from_u128(u128::from(n))).collect();
     let mut meta = tx.meta().await.unwrap();
     meta.lineage = Default::default();
+    let audit = AuditFilter {
+        after: (dice.below(2) == 0).then(|| dice.below(5)),
+        before: (dice.below(2) == 0).then(|| dice.below(9)),
+        limit: dice.below(9),
+    };
     let mut out = vec![
         format!("{meta:?}"),
         format!("{:?}", tx.specs(&hashes).await.unwrap()),
@@ -65,6 +77,10 @@ async fn everything(tx: &dyn ReadTx, seed: u64) -> Vec<String> {
         format!("{:?}", tx.tombstones(&tombs).await.unwrap()),
         format!("{:?}", tx.events(dice.below(20)).await.unwrap()),
         format!("{:?}", tx.leases().await.unwrap()),
+        format!("{:?}", tx.users().await.unwrap()),
+        format!("{:?}", tx.user_tokens(None).await.unwrap()),
+        format!("{:?}", tx.namespaces().await.unwrap()),
+        format!("{:?}", tx.audit_entries(&audit).await.unwrap()),
         format!(
             "{:?}",
             tx.changes(dice.below(12), dice.below(6))

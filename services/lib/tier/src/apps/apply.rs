@@ -11,6 +11,7 @@ use edgeio_proto::api::v1;
 use edgeio_store::{ReadTx, Write};
 
 use super::{AppError, Apply, Apps, show::Specs};
+use crate::access::Target;
 
 /// What an Apply comes to.
 pub(crate) struct Outcome {
@@ -63,7 +64,12 @@ impl Apps {
             application: Some(application),
             plan: Vec::new(),
         };
-        let kept = command.key.commit(&*self.store, tx, &answer, now);
+        let target = {
+            let key = &outcome.after.key;
+            Target::new("application", &key.name, key.namespace.as_str())
+                .with(format!("version {}", outcome.after.version))
+        };
+        let kept = command.key.commit(&*self.store, tx, target, &answer, now);
         let revision = kept.await?;
         tracing::info!(
             namespace = %outcome.after.key.namespace,

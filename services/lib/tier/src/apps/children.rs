@@ -25,6 +25,7 @@ use super::{
     page::{self, Page},
     watch::{self, Subject},
 };
+use crate::access::Target;
 use crate::context::Context;
 
 pub use silence::Verdict;
@@ -269,7 +270,8 @@ impl Children {
         let answer = Forgotten {
             replaced: view.assigned,
         };
-        let kept = command.key.commit(&*self.store, tx, &answer, now);
+        let target = Target::new(noun, child.display(), "").with(child.id.to_string());
+        let kept = command.key.commit(&*self.store, tx, target, &answer, now);
         kept.await?;
         tracing::info!(child = %child.display(), id = %child.id, replaced = answer.replaced, "child forgotten");
         Ok(answer.replaced)

@@ -13,6 +13,7 @@ use super::{
     AppError, Apps, Named, RequestKey, access,
     show::{Picture, Specs},
 };
+use crate::access::Target;
 
 /// A checked Delete.
 #[derive(Clone, Debug)]
@@ -112,7 +113,12 @@ impl Apps {
                 })
                 .collect(),
         };
-        let kept = command.key.commit(&*self.store, tx, &answer, now);
+        let target = Target::new(
+            "application",
+            &application.key.name,
+            application.key.namespace.as_str(),
+        );
+        let kept = command.key.commit(&*self.store, tx, target, &answer, now);
         kept.await?;
         tracing::info!(
             namespace = %application.key.namespace,

@@ -28,6 +28,7 @@ use super::{
     page::{self, Page},
     show::{Picture, newest, timestamp},
 };
+use crate::access::Target;
 
 /// A checked ListHeld.
 #[derive(Clone, Debug)]
@@ -298,7 +299,10 @@ impl Apps {
         }));
         tracing::info!(application = %name, service = shown.service, ordinal = shown.ordinal, id = %command.id, decision = word, "held instance decided on");
         let answer = v1::ResolveHeldResponse { held: Some(shown) };
-        command.key.commit(&*self.store, tx, &answer, now).await?;
+        let target = Target::new("application", &name, app.namespace.as_str())
+            .with(format!("{word} {}", command.id));
+        let kept = command.key.commit(&*self.store, tx, target, &answer, now);
+        kept.await?;
         Ok(answer)
     }
 

@@ -11,6 +11,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::{AppError, Apps, Named};
+use crate::access::{Actor, Target};
 
 /// Longest request id: a UUID or a trace id fits many times.
 const MAX_ID: usize = 128;
@@ -21,6 +22,7 @@ pub struct RequestKey {
     id: String,
     method: &'static str,
     hash: [u8; 32],
+    actor: Actor,
 }
 
 impl RequestKey {
@@ -53,6 +55,7 @@ impl RequestKey {
             id,
             method,
             hash: hash.finalize().into(),
+            actor: Actor::of(who),
         }
     }
 
@@ -78,7 +81,7 @@ impl RequestKey {
             .map_err(AppError::StoredAnswer)
     }
 
-    /// Commits an effect and keeps the answer with it, in one transaction.
+    /// Commits an effect and keeps the answer with it, and who had it done to what, in one transaction.
     ///
     /// # Errors
     /// The store failed: the caller must not give the answer.
@@ -86,9 +89,11 @@ impl RequestKey {
         &self,
         store: &dyn Store,
         mut tx: Box<dyn WriteTx + '_>,
+        target: Target,
         answer: &M,
         at: Time,
     ) -> Result<Revision, StoreError> {
+        tx.audit(self.actor.did(at, self.method, target));
         let keep = self.keep(answer, at);
         if plant::on(Plant::IdempotencyKeyApart) {
             let revision = tx.commit().await?;

@@ -11,6 +11,7 @@ use edgeio_server::auth::{Principal, Role};
 use edgeio_store::Write;
 
 use super::{AppError, Apps, Named, RequestKey, access, find, show::Specs};
+use crate::access::Target;
 
 /// A checked Scale.
 #[derive(Clone, Debug)]
@@ -115,7 +116,9 @@ impl Apps {
         let answer = v1::ScaleResponse {
             application: Some(self.describe(&*tx, &after, &Specs::default()).await?),
         };
-        let kept = command.key.commit(&*self.store, tx, &answer, now);
+        let target = Target::new("application", &after.key.name, after.key.namespace.as_str())
+            .with(format!("{} replicas", command.replicas));
+        let kept = command.key.commit(&*self.store, tx, target, &answer, now);
         kept.await?;
         tracing::info!(
             namespace = %after.key.namespace,

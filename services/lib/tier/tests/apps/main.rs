@@ -7,6 +7,7 @@
 )]
 
 mod apply;
+mod audit;
 mod children;
 mod delete;
 mod found;

@@ -15,7 +15,7 @@ use edgeio_domain::{
     time::{Clock, Time},
 };
 use edgeio_proto::api::v1;
-use edgeio_server::auth::{Binding, Method, Principal, PrincipalKind, Role};
+use edgeio_server::auth::{Binding, CallInfo, Method, Principal, PrincipalKind, Role};
 use edgeio_store::{ApplicationFilter, AssignmentFilter, MemoryStore, Revision, Store, Write};
 use edgeio_tier::{
     apps::{AppError, Apply, Apps, Children, Delete, List, ListInstances, Named, Scale},
@@ -287,6 +287,7 @@ pub(crate) fn as_role(role: Role) -> Principal {
         kind: PrincipalKind::User,
         bindings: vec![Binding::everywhere(role)],
         method: Method::Token,
+        call: CallInfo::default(),
     }
 }
 

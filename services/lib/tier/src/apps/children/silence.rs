@@ -14,6 +14,7 @@ use edgeio_store::Write;
 use prost::Message;
 
 use super::{ChildView, Children, view};
+use crate::access::Target;
 use crate::apps::{AppError, RequestKey, access};
 
 /// A checked Release or Fence.
@@ -143,7 +144,8 @@ impl Children {
             child: child.id.to_string(),
             given_up: before.assigned,
         };
-        let kept = verdict.key.commit(&*self.store, tx, &answer, now);
+        let target = Target::new(noun, child.display(), "").with(child.id.to_string());
+        let kept = verdict.key.commit(&*self.store, tx, target, &answer, now);
         kept.await?;
         log(&child, reason, before.assigned);
         let assigned = before.assigned;
