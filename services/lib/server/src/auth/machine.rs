@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use tonic::metadata::MetadataMap;
 
 use super::{AUTHORIZATION, AuthError, Authenticate, Peer, Principal, PrincipalKind, bearer};
-use crate::auth::principal::Method;
+use crate::auth::principal::{CallInfo, Method};
 
 /// Longest token that is looked at. Ours have some 350 bytes.
 const LONGEST: usize = 2048;
@@ -198,6 +198,7 @@ impl<M: Machines, O: Authenticate> Authenticate for Machine<M, O> {
             kind: PrincipalKind::Stranger,
             bindings,
             method: Method::Machine,
+            call: CallInfo::default(),
         }))
     }
 }
@@ -426,13 +427,7 @@ mod tests {
             &self,
             key: &str,
         ) -> Result<Option<Principal>, Box<dyn std::error::Error + Send + Sync>> {
-            let who = || Principal {
-                id: HERE.into(),
-                name: "north".into(),
-                kind: PrincipalKind::Cluster,
-                bindings: Vec::new(),
-                method: Method::Machine,
-            };
+            let who = || Principal::machine(PrincipalKind::Cluster, HERE, "north");
             Ok((key == self.0).then(who))
         }
     }
