@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use edgeio_domain::ids::Lineage;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, SqlxSqliteConnector, Statement};
 use sqlx::{
-    ConnectOptions as _,
+    ConnectOptions as _, Connection as _,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -44,7 +44,7 @@ pub(super) async fn open(
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging();
-    let writer = SqlitePoolOptions::new()
+    let writer = sound_only()
         .max_connections(1)
         .min_connections(1)
         .idle_timeout(None)
@@ -55,7 +55,7 @@ pub(super) async fn open(
     let writer = SqlxSqliteConnector::from_sqlx_sqlite_pool(writer);
     verify(path, &writer).await?;
 
-    let readers = SqlitePoolOptions::new()
+    let readers = sound_only()
         .max_connections(READERS)
         .idle_timeout(READER_IDLE)
         .max_lifetime(None)
@@ -65,6 +65,18 @@ pub(super) async fn open(
     let readers = SqlxSqliteConnector::from_sqlx_sqlite_pool(readers);
     verify(path, &readers).await?;
     Ok((writer, readers))
+}
+
+/// A pool that gives up connections that still count a transaction as open. SQLite ends a transaction by itself when its disk
+/// is full or fails; the rollback that follows is refused then, since there is nothing to roll back, and the connection would
+/// count one transaction too many for ever. What was begun next would be a savepoint, and what was rolled back would stay
+/// open: later commits would be acknowledged within it and be on no disk.
+fn sound_only() -> SqlitePoolOptions {
+    SqlitePoolOptions::new().before_acquire(|connection, _| {
+        // A rollback that was queued is over: the pool has asked the connection for a word since.
+        let sound = !connection.is_in_transaction();
+        Box::pin(async move { Ok(sound) })
+    })
 }
 
 /// Reads the settings back: SQLite keeps silent about those that it does not follow.

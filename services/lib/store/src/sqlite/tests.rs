@@ -60,6 +60,35 @@ async fn a_full_disk_is_said_and_nothing_is_written_until_there_is_room() {
 }
 
 #[tokio::test]
+async fn what_is_committed_after_a_full_disk_is_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let commit = async |write: Write| {
+        let mut tx = store.write().await.unwrap();
+        tx.stage(write);
+        tx.commit().await
+    };
+    for round in 0..3 {
+        let small = "PRAGMA max_page_count = 60";
+        store.writer.execute_unprepared(small).await.unwrap();
+        let big = Write::PutSpec(SpecHash([1; 32]), vec![7; 1_000_000]);
+        let refused = commit(big).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Full { .. }), "{refused:?}");
+        // SQLite has ended that transaction itself. One more that ends without a commit, as most of the engine's do.
+        store.write().await.unwrap().commit().await.unwrap();
+        drop(store.write().await.unwrap());
+
+        let note = Write::PutTombstone(Uuid::from_u128(round), Time(1));
+        let acknowledged = commit(note).await.unwrap();
+        // Another connection sees what is in the file.
+        let read = store.read().await.unwrap();
+        assert_eq!(read.meta().await.unwrap().revision, acknowledged);
+        let noted = read.tombstones(&[Uuid::from_u128(round)]).await.unwrap();
+        assert_eq!(noted.len(), 1, "round {round}");
+    }
+}
+
+#[tokio::test]
 async fn rows_of_a_commit_share_statements() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
