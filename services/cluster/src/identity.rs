@@ -6,9 +6,11 @@ use std::{
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use data_encoding::BASE64URL_NOPAD;
+use edgeio_client::{MachineKey, MachineKeyError};
 use edgeio_domain::ids::ChildId;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,9 @@ pub enum IdentityError {
     /// The key cannot be used.
     #[error("use the identity's key")]
     Key(#[from] nkeys::error::Error),
+    /// The key cannot sign for the root.
+    #[error("use the identity's key")]
+    Machine(#[from] MachineKeyError),
 }
 
 /// The file's form.
@@ -106,6 +111,15 @@ impl Identity {
     #[must_use]
     pub fn public_key(&self) -> String {
         self.keys.public_key()
+    }
+
+    /// The key as that of a machine, which proves to the root who this cluster is.
+    ///
+    /// # Errors
+    /// The key cannot be used.
+    pub fn machine_key(&self) -> Result<Arc<MachineKey>, IdentityError> {
+        let key = MachineKey::from_seed(&self.keys.seed()?)?;
+        Ok(Arc::new(key))
     }
 
     /// Signs that `worker` has the key `key` in this cluster.

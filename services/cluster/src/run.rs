@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use edgeio_client::Target;
+use edgeio_client::{Signer, Target};
 use edgeio_domain::{ids::ChildId, records::Owner};
 use edgeio_link::child;
 use edgeio_proto::{
     cluster::v1::bridge_service_server::BridgeServiceServer, root::v1::RegisterRequest,
 };
 use edgeio_server::{
+    auth::{Chain, PrincipalKind, machine::Machine},
     bounded,
     grpc::{Api, Listener},
     shutdown::Shutdown,
@@ -18,6 +19,7 @@ use edgeio_tier::{
     apps::{Apps, Children},
     assembly::{self, Loops, TierError},
     context::Context,
+    machines::Keys,
 };
 use tracing::{info, warn};
 
@@ -26,7 +28,10 @@ use crate::{
     api::worker_service,
     bridges::{Bridge, Bridges},
     identity::{Identity, IdentityError},
-    uplink::{Uplink, driver},
+    uplink::{
+        Uplink,
+        driver::{self, Dial},
+    },
     workers::{Gate, Welcome},
 };
 
@@ -118,12 +123,21 @@ impl Cluster {
             Arc::new(gate),
             loops.hub.clone(),
         );
-        let api = Api::new(Arc::new(config.serve.local()))
+        let local = config.serve.local();
+        let machine = Machine {
+            audience: identity.id.to_string(),
+            machines: Keys::new(&context, PrincipalKind::Worker),
+            without: local,
+        };
+        let auth = Chain::new().then(machine).then(local);
+        let api = Api::new(Arc::new(auth))
             .service(application_service(apps, stop.clone()))
             .service(workers)
             .service(bounded!(BridgeServiceServer::new(bridge)));
         let root = config.root.parse::<Target>().ok();
-        let reporting = tokio::spawn(report(context, root, register, identity.id, stop.clone()));
+        let signer = Signer::new(identity.machine_key()?);
+        let dial = Dial { register, signer };
+        let reporting = tokio::spawn(report(context, root, dial, identity.id, stop.clone()));
         let tasks = loops
             .start(Arc::new(bridges), &stop)
             .into_iter()
@@ -150,25 +164,19 @@ impl Cluster {
 }
 
 /// Reports to the root for as long as there is one; a cluster without a root works alone.
-async fn report(
-    context: Context,
-    root: Option<Target>,
-    register: RegisterRequest,
-    id: ChildId,
-    stop: Shutdown,
-) {
+async fn report(context: Context, root: Option<Target>, dial: Dial, id: ChildId, stop: Shutdown) {
     let Some(root) = root else {
         info!("no root is configured, this cluster works alone");
         return;
     };
     let child = child::Identity {
         id,
-        version: register.version.clone(),
+        version: dial.register.version.clone(),
         boot_id: String::new(),
     };
     loop {
         match Uplink::open(context.clone(), child.clone()).await {
-            Ok(uplink) => return driver::run(context, uplink, root, register, stop).await,
+            Ok(uplink) => return driver::run(context, uplink, root, dial, stop).await,
             Err(error) => warn!(%error, "reading the uplink's state failed"),
         }
         tokio::select! {

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use edgeio_domain::records::Owner;
 use edgeio_proto::root::v1::cluster_link_service_server::ClusterLinkServiceServer;
 use edgeio_server::{
+    auth::{Chain, PrincipalKind, machine::Machine},
     bounded,
     grpc::{Api, Listener},
     shutdown::Shutdown,
@@ -14,6 +15,7 @@ use edgeio_tier::{
     apps::{Apps, Children},
     assembly::{self, Loops, TierError},
     context::Context,
+    machines::Keys,
 };
 
 use crate::{
@@ -73,7 +75,21 @@ impl Root {
             stop.clone(),
         );
         let apps = Apps::new(&context, loops.engine.clone(), NAME);
-        let api = Api::new(Arc::new(config.serve.local()))
+        let local = config.serve.local();
+        let machine = Machine {
+            audience: context
+                .store
+                .read()
+                .await?
+                .meta()
+                .await?
+                .lineage
+                .to_string(),
+            machines: Keys::new(&context, PrincipalKind::Cluster),
+            without: local,
+        };
+        let auth = Chain::new().then(machine).then(local);
+        let api = Api::new(Arc::new(auth))
             .service(application_service(apps, stop.clone()))
             .service(cluster_service(Children::new(&context, NAME), stop.clone()))
             .service(bounded!(ClusterLinkServiceServer::new(link)));

@@ -15,10 +15,15 @@ use edgeio_proto::cluster::v1::{
     AttachRequest, AttachResponse, BridgeWelcome, attach_request, attach_response,
     bridge_service_server::BridgeService,
 };
-use edgeio_server::shutdown::Shutdown;
+use edgeio_server::{
+    auth::{PrincipalKind, principal},
+    shutdown::Shutdown,
+    status::{Classify, Kind, status},
+};
 use edgeio_tier::{
     hub::Hub,
     loops::{Inbound, Outlet as _},
+    machines::{Caller, NotForYou, caller},
 };
 use futures::{Stream, StreamExt as _, future, stream};
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,6 +31,20 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
 use super::Bridges;
+
+/// The key of a bridge is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("this bridge's key is not known here: it must join first")]
+struct Unknown;
+
+impl Classify for Unknown {
+    fn kind(&self) -> Kind {
+        Kind::Forbidden
+    }
+    fn reason(&self) -> &'static str {
+        "BRIDGE_UNKNOWN"
+    }
+}
 
 /// The service.
 pub struct Bridge {
@@ -66,6 +85,11 @@ impl BridgeService for Bridge {
         &self,
         request: Request<Streaming<AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
+        let caller = caller(principal(&request)?, PrincipalKind::Bridge);
+        match caller.map_err(|error: NotForYou| status(&error))? {
+            Caller::Known(_) | Caller::Operator | Caller::Key { trusted: true, .. } => {}
+            Caller::Key { .. } => return Err(status(&Unknown)),
+        }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let receiver = self.bridges.add(number);
         let reader = Reader {

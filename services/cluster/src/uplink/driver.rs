@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgeio_client::{Backoff, Options, Target, connect};
+use edgeio_client::{Backoff, Options, Signer, Target, connect, takes_no_credential};
 use edgeio_domain::ids::AttachId;
 use edgeio_proto::root::v1::{
     AttachRequest, AttachResponse, RegisterRequest,
@@ -39,14 +39,16 @@ enum Lost {
     Register,
 }
 
+/// What the root is told of this cluster, and the key that proves it.
+pub struct Dial {
+    /// What it is told.
+    pub register: RegisterRequest,
+    /// Signs each call.
+    pub signer: Signer,
+}
+
 /// Runs until `stop`.
-pub async fn run(
-    context: Context,
-    mut uplink: Uplink,
-    target: Target,
-    register: RegisterRequest,
-    stop: Shutdown,
-) {
+pub async fn run(context: Context, mut uplink: Uplink, target: Target, dial: Dial, stop: Shutdown) {
     let channel = match connect(&target, &Options::default()) {
         Ok(channel) => channel,
         Err(error) => {
@@ -60,7 +62,7 @@ pub async fn run(
         let began = context.clock.boot();
         let ended = tokio::select! {
             () = stop.wait() => return,
-            ended = session(&context, &mut uplink, channel.clone(), &register) => ended,
+            ended = session(&context, &mut uplink, channel.clone(), &dial) => ended,
         };
         uplink.disconnect();
         let lived = context.clock.boot().since(began);
@@ -85,10 +87,23 @@ async fn session(
     context: &Context,
     uplink: &mut Uplink,
     channel: Channel,
-    register: &RegisterRequest,
+    dial: &Dial,
 ) -> Result<std::convert::Infallible, Lost> {
-    let mut client = ClusterLinkServiceClient::new(channel);
-    let known = client.register(register.clone()).await?.into_inner();
+    let register = |signer: Signer| {
+        let mut client = ClusterLinkServiceClient::with_interceptor(channel.clone(), signer);
+        async move { client.register(dial.register.clone()).await }
+    };
+    let (known, signer) = match register(dial.signer.clone()).await {
+        Ok(known) => (known.into_inner(), dial.signer.clone()),
+        // A root of before: it knows no keys, and lets in whoever reaches it.
+        Err(status) if takes_no_credential(&status) => {
+            let none = Signer::none();
+            (register(none.clone()).await?.into_inner(), none)
+        }
+        Err(status) => return Err(status.into()),
+    };
+    let signer = signer.to(&known.root_id);
+    let mut client = ClusterLinkServiceClient::with_interceptor(channel, signer);
     let (sender, receiver) = mpsc::channel(QUEUE);
     let mut down = client
         .attach(ReceiverStream::new(receiver))

@@ -8,18 +8,37 @@ use edgeio_domain::{
 };
 use edgeio_link::convert;
 use edgeio_proto::cluster::v1::{LeaveRequest, LeaveResponse};
+use edgeio_server::auth::{Principal, PrincipalKind};
 use edgeio_store::{AssignmentFilter, Write, WriteTx};
+use edgeio_tier::machines::{Caller, caller};
 use tracing::info;
 
 use super::{Gate, GateError};
 
-pub(super) async fn leave(gate: &Gate, request: LeaveRequest) -> Result<LeaveResponse, GateError> {
+pub(super) async fn leave(
+    gate: &Gate,
+    who: &Principal,
+    request: LeaveRequest,
+) -> Result<LeaveResponse, GateError> {
+    let caller = caller(who, PrincipalKind::Worker)?;
     let id = convert::id::<ChildId>("worker_id", &request.worker_id)?;
+    if let Caller::Known(own) = caller
+        && own != id
+    {
+        return Err(GateError::OtherWorker(own));
+    }
     let mut tx = gate.context.store.write().await?;
     let Some(child) = tx.child(id).await? else {
         return Err(GateError::Unknown(id));
     };
-    if gate.identity.verify(&request.credential, &child.public_key) != Some(id) {
+    let proven = match caller {
+        Caller::Known(own) => own == id,
+        Caller::Key { key, .. } if key != child.public_key => false,
+        Caller::Key { .. } | Caller::Operator => {
+            gate.identity.verify(&request.credential, &child.public_key) == Some(id)
+        }
+    };
+    if !proven {
         return Err(GateError::Credential(id));
     }
     let filter = AssignmentFilter {

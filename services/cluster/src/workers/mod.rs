@@ -12,7 +12,7 @@ use edgeio_link::convert;
 use edgeio_proto::cluster::v1::{LeaveRequest, LeaveResponse, RegisterRequest, RegisterResponse};
 use edgeio_server::status::{Classify, Kind, status};
 use edgeio_store::StoreError;
-use edgeio_tier::context::Context;
+use edgeio_tier::{api::open, context::Context, machines::NotForYou};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -60,6 +60,20 @@ pub(crate) enum GateError {
         "the credential does not prove that this is worker {0}: register again with the worker's own key"
     )]
     Credential(ChildId),
+    /// The caller is no worker.
+    #[error(transparent)]
+    Caller(#[from] NotForYou),
+    /// The key of the request is not the one that was proven.
+    #[error(
+        "the public key is not that of the call's credential: a worker registers with its own key"
+    )]
+    Unproven,
+    /// A worker speaks for another one.
+    #[error("the key of this call is that of worker {0}: a worker cannot speak for another one")]
+    OtherWorker(ChildId),
+    /// Nothing says that it may join.
+    #[error("this worker is not known here and calls from another machine: it cannot join")]
+    NotInvited,
     /// The credential cannot be made.
     #[error("sign the credential")]
     Sign(#[from] IdentityError),
@@ -82,7 +96,11 @@ impl Classify for GateError {
         match self {
             GateError::Field { .. } => Kind::InvalidInput,
             GateError::Unknown(_) => Kind::NotFound,
-            GateError::Credential(_) => Kind::Forbidden,
+            GateError::Credential(_)
+            | GateError::Caller(_)
+            | GateError::Unproven
+            | GateError::OtherWorker(_)
+            | GateError::NotInvited => Kind::Forbidden,
             GateError::Sign(_) => Kind::Internal,
             GateError::Store(_) => Kind::Unavailable,
         }
@@ -93,6 +111,10 @@ impl Classify for GateError {
             GateError::Field { .. } => "FIELD_INVALID",
             GateError::Unknown(_) => "WORKER_UNKNOWN",
             GateError::Credential(_) => "CREDENTIAL_INVALID",
+            GateError::Caller(error) => error.reason(),
+            GateError::Unproven => "KEY_NOT_PROVEN",
+            GateError::OtherWorker(_) => "WORKER_ID_FOREIGN",
+            GateError::NotInvited => "JOIN_NOT_ALLOWED",
             GateError::Sign(_) => "INTERNAL",
             GateError::Store(_) => "STORE_UNAVAILABLE",
         }
@@ -117,12 +139,14 @@ impl Joining for Gate {
         &self,
         call: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
-        let answer = register::register(self, call.into_inner()).await;
+        let (who, request) = open(call)?;
+        let answer = register::register(self, &who, request).await;
         answer.map(Response::new).map_err(|error| status(&error))
     }
 
     async fn leave(&self, call: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
-        let answer = leave::leave(self, call.into_inner()).await;
+        let (who, request) = open(call)?;
+        let answer = leave::leave(self, &who, request).await;
         answer.map(Response::new).map_err(|error| status(&error))
     }
 }

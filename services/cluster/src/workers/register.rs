@@ -8,9 +8,13 @@ use edgeio_domain::{
 };
 use edgeio_link::convert;
 use edgeio_proto::cluster::v1::{Inventory, RegisterRequest, RegisterResponse};
-use edgeio_tier::children::{Admission, admit};
+use edgeio_server::auth::{Principal, PrincipalKind};
+use edgeio_tier::{
+    children::{Admission, admit},
+    machines::{Caller, caller},
+};
 use prost::Message as _;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Gate, GateError};
 
@@ -19,6 +23,7 @@ const MAX_INVENTORY: usize = 64 * 1024;
 
 pub(super) async fn register(
     gate: &Gate,
+    who: &Principal,
     request: RegisterRequest,
 ) -> Result<RegisterResponse, GateError> {
     let field = |field, message: &str| GateError::Field {
@@ -30,6 +35,12 @@ pub(super) async fn register(
             "public_key",
             "is not a public nkey: the worker makes one in its data directory",
         ));
+    }
+    let caller = caller(who, PrincipalKind::Worker)?;
+    if let Caller::Key { key, .. } = &caller
+        && *key != request.public_key
+    {
+        return Err(GateError::Unproven);
     }
     let inventory = request.inventory.clone().unwrap_or_default();
     if inventory.architecture.is_empty() {
@@ -53,13 +64,21 @@ pub(super) async fn register(
         .into_iter()
         .find(|c| c.public_key == request.public_key)
         .map(|c| c.id);
+    if let Caller::Known(own) = caller
+        && same_key != Some(own)
+    {
+        warn!(worker = %own, "worker registers with another key than its own");
+        return Err(GateError::OtherWorker(own));
+    }
     let proven = || {
         gate.identity
             .verify(&request.credential, &request.public_key)
     };
-    let id = same_key
-        .or_else(proven)
-        .unwrap_or_else(|| ChildId(gate.context.ids.next()));
+    let known = same_key.or_else(proven);
+    if known.is_none() && matches!(caller, Caller::Key { trusted: false, .. }) {
+        return Err(GateError::NotInvited);
+    }
+    let id = known.unwrap_or_else(|| ChildId(gate.context.ids.next()));
     let wish = Admission {
         id,
         name: Name::from_any(wished),

@@ -20,6 +20,7 @@ use edgeio_proto::{
     },
     link::v1,
 };
+use edgeio_server::auth::{Principal, Role};
 use edgeio_store::{AssignmentFilter, MemoryStore, Store, Write};
 use edgeio_tier::{
     context::{Context, Times},
@@ -85,7 +86,9 @@ impl Bed {
     }
 
     async fn join(&self, request: RegisterRequest) -> RegisterResponse {
-        register(&self.gate, request).await.unwrap()
+        register(&self.gate, &Principal::dev(Role::Admin), request)
+            .await
+            .unwrap()
     }
 
     async fn leave(
@@ -98,7 +101,7 @@ impl Bed {
             credential: worker.credential.clone(),
             keep,
         };
-        leave(&self.gate, request).await
+        leave(&self.gate, &Principal::dev(Role::Admin), request).await
     }
 
     async fn state(&self, worker: &RegisterResponse) -> Option<ChildState> {
@@ -287,7 +290,7 @@ async fn what_is_wrong_with_a_registration_is_named() {
             "inventory",
         ),
     ] {
-        match register(&bed.gate, request).await {
+        match register(&bed.gate, &Principal::dev(Role::Admin), request).await {
             Err(GateError::Field { field, .. }) => assert_eq!(field, wrong),
             other => panic!("{other:?}"),
         }

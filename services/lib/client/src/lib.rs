@@ -14,7 +14,7 @@ mod watch;
 pub use backoff::{Backoff, BackoffPolicy};
 pub use channel::{ChannelError, Options, connect, connect_now};
 pub use explain::{Failure, explain_status, printable};
-pub use machine::{MachineKey, MachineKeyError, Signer};
+pub use machine::{MachineKey, MachineKeyError, Signer, takes_no_credential};
 pub use retry::{Repeat, is_transient, retry};
 pub use target::{Target, TargetError};
 pub use watch::{Resumable, WatchEvent, resume};

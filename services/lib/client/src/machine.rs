@@ -13,10 +13,11 @@ use std::{
 use edgeio_proto::machine::{Claims, LIFE, REGISTER_AUDIENCE, TYPE};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use tonic::{
-    Request, Status,
+    Code, Request, Status,
     metadata::{AsciiMetadataValue, MetadataMap},
     service::Interceptor,
 };
+use tonic_types::StatusExt as _;
 
 /// What stands before the 32 bytes of an Ed25519 seed in its PKCS #8 form (RFC 8410): the library takes nothing shorter.
 const PKCS8: [u8; 16] = [
@@ -85,10 +86,19 @@ impl MachineKey {
     }
 }
 
+/// Whether a server refused a call only because it came with a credential: one of before, which knows no keys.
+#[must_use]
+pub fn takes_no_credential(status: &Status) -> bool {
+    status.code() == Code::Unauthenticated
+        && status
+            .get_details_error_info()
+            .is_some_and(|info| info.reason == "CREDENTIAL_NOT_TAKEN")
+}
+
 /// Puts a fresh token on each call to one server.
 #[derive(Clone, Debug)]
 pub struct Signer {
-    key: Arc<MachineKey>,
+    key: Option<Arc<MachineKey>>,
     audience: Arc<str>,
 }
 
@@ -97,7 +107,16 @@ impl Signer {
     #[must_use]
     pub fn new(key: Arc<MachineKey>) -> Self {
         Self {
-            key,
+            key: Some(key),
+            audience: REGISTER_AUDIENCE.into(),
+        }
+    }
+
+    /// Puts nothing on calls: for a server that takes no credentials.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            key: None,
             audience: REGISTER_AUDIENCE.into(),
         }
     }
@@ -116,10 +135,13 @@ impl Signer {
     /// # Errors
     /// INTERNAL when the key cannot sign.
     pub fn authorize(&self, metadata: &mut MetadataMap) -> Result<(), Status> {
+        let Some(key) = &self.key else {
+            return Ok(());
+        };
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let token = self.key.token(&self.audience, now);
+        let token = key.token(&self.audience, now);
         let value = token.map(|token| format!("Bearer {token}").parse::<AsciiMetadataValue>());
         let Ok(Ok(mut value)) = value else {
             return Err(Status::internal("this machine's key cannot sign"));

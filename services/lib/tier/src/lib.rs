@@ -15,4 +15,5 @@ pub mod engine;
 pub mod hub;
 pub mod leader;
 pub mod loops;
+pub mod machines;
 pub mod system;

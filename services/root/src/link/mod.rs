@@ -39,6 +39,15 @@ impl Streams {
         receiver
     }
 
+    /// Says why this stream is over, unless a newer one took its place.
+    fn end(&self, child: ChildId, number: u64, why: Status) {
+        let streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = streams.get(&child).filter(|s| s.number == number);
+        if stream.is_some_and(|stream| stream.sender.try_send(Err(why)).is_err()) {
+            debug!(%child, "stream takes nothing now, it ends without a word");
+        }
+    }
+
     /// Removes a stream, unless a newer one took its place.
     fn remove(&self, child: ChildId, number: u64) {
         let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,8 +3,9 @@
 //! The key's seed and the membership are files of the data directory, for this user only, written whole or not at all. With
 //! them a worker comes back after a reboot without any contact: its jobs do not wait for a network.
 
-use std::{fs, io, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
+use std::{fs, io, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf, sync::Arc};
 
+use edgeio_client::{MachineKey, MachineKeyError, Signer};
 use edgeio_proto::cluster::v1::RegisterResponse;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,9 @@ pub enum IdentityError {
     /// The key cannot be made or used.
     #[error("use the worker's key")]
     Key(#[from] nkeys::error::Error),
+    /// The key cannot sign.
+    #[error("use the worker's key")]
+    Machine(#[from] MachineKeyError),
     /// The cluster's answer makes no sense.
     #[error("the cluster answered with `{field}` = `{value}`")]
     Answer {
@@ -105,17 +109,32 @@ impl Membership {
 pub(super) struct Home(pub(super) PathBuf);
 
 impl Home {
+    /// Signs calls to a cluster with the worker's key.
+    pub(super) fn signer(&self) -> Result<Signer, IdentityError> {
+        let seed = self.seed()?;
+        Ok(Signer::new(Arc::new(MachineKey::from_seed(&seed)?)))
+    }
+
     /// The public key; makes the key on the first call.
     pub(super) fn public_key(&self) -> Result<String, IdentityError> {
+        Ok(KeyPair::from_seed(&self.seed()?)?.public_key())
+    }
+
+    /// The key's seed; makes the key on the first call.
+    fn seed(&self) -> Result<String, IdentityError> {
         let path = self.0.join(SEED);
         match fs::read_to_string(&path) {
-            Ok(seed) => KeyPair::from_seed(seed.trim())
-                .map(|keys| keys.public_key())
-                .map_err(|_| IdentityError::Content { path }),
+            Ok(seed) => {
+                let seed = seed.trim().to_owned();
+                KeyPair::from_seed(&seed)
+                    .map(|_| seed)
+                    .map_err(|_| IdentityError::Content { path })
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let keys = KeyPair::new_user();
-                self.put(SEED, keys.seed()?.as_bytes())?;
-                Ok(keys.public_key())
+                let seed = keys.seed()?;
+                self.put(SEED, seed.as_bytes())?;
+                Ok(seed)
             }
             Err(source) => Err(IdentityError::Access { path, source }),
         }

@@ -2,7 +2,9 @@
 
 use std::{path::Path, time::Duration};
 
-use edgeio_client::{Backoff, Options, Target, TargetError, connect, explain_status};
+use edgeio_client::{
+    Backoff, Options, Signer, Target, TargetError, connect, explain_status, takes_no_credential,
+};
 use edgeio_link::convert::resources_to_wire;
 use edgeio_proto::cluster::v1::{
     self, LeaveRequest, RegisterRequest, worker_service_client::WorkerServiceClient,
@@ -114,7 +116,16 @@ impl Registration {
         let target: Target = self.config.cluster.parse()?;
         let request = self.request().await?;
         let channel = connect(&target, &Options::default())?;
-        let answer = WorkerServiceClient::new(channel).register(request).await;
+        let call = |signer: Signer| {
+            let mut client = WorkerServiceClient::with_interceptor(channel.clone(), signer);
+            let request = request.clone();
+            async move { client.register(request).await }
+        };
+        let answer = match call(self.home.signer()?).await {
+            // A cluster of before: it knows no keys.
+            Err(status) if takes_no_credential(&status) => call(Signer::none()).await,
+            answer => answer,
+        };
         let membership = Membership::try_from(answer.map_err(AttemptError::Refused)?.into_inner())?;
         Ok(membership)
     }
@@ -206,9 +217,12 @@ pub async fn leave(config: LeaveConfig) -> Result<(), LeaveError> {
         path: Path::new(&config.data_dir).to_owned(),
     })?;
     let target: Target = config.cluster.parse()?;
-    let mut client = WorkerServiceClient::new(connect(&target, &Options::default())?);
+    let channel = connect(&target, &Options::default())?;
+    let signer = home.signer()?.to(&membership.cluster_id.to_string());
+    let mut client = WorkerServiceClient::with_interceptor(channel.clone(), signer);
     home.leave()?;
     let deadline = Instant::now() + config.wait;
+    let mut plain = false;
     loop {
         let request = LeaveRequest {
             worker_id: membership.worker_id.to_string(),
@@ -217,6 +231,12 @@ pub async fn leave(config: LeaveConfig) -> Result<(), LeaveError> {
         };
         let remaining = match client.leave(request).await {
             Ok(answer) => answer.into_inner().remaining,
+            // A cluster of before: it knows no keys, and takes the credential that it gave.
+            Err(status) if takes_no_credential(&status) && !plain => {
+                plain = true;
+                client = WorkerServiceClient::with_interceptor(channel.clone(), Signer::none());
+                continue;
+            }
             Err(status) => return Err(LeaveError::Refused(status)),
         };
         info!(
