@@ -2,28 +2,23 @@
 
 use std::{env, fs, path::PathBuf};
 
-use prost::Message;
-
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "edgeio/api/v1/application.proto",
     "edgeio/cluster/v1/worker.proto",
     "edgeio/link/v1/link.proto",
+    "edgeio/options/v1/options.proto",
     "edgeio/root/v1/cluster.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=edgeio");
-    let set = protox::Compiler::new(["."])?
-        .include_imports(true)
-        .include_source_info(true)
-        .open_files(FILES)?
-        .file_descriptor_set();
-    let mut slim = set.clone();
-    for file in &mut slim.file {
-        file.source_code_info = None;
-    }
+    let mut compiler = protox::Compiler::new(["."])?;
+    compiler.include_imports(true).open_files(FILES)?;
+    // Encoded by protox and not from the set below, which has no place for options of our own: the rules of who may call.
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("edgeio_descriptor.bin"), slim.encode_to_vec())?;
+    let slim = compiler.encode_file_descriptor_set();
+    fs::write(out.join("edgeio_descriptor.bin"), slim)?;
+    let set = compiler.include_source_info(true).file_descriptor_set();
     // Ordered maps: the same spec must always have the same bytes, since its hash names it.
     tonic_prost_build::configure()
         .btree_map(".")

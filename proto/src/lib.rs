@@ -47,6 +47,14 @@ pub mod link {
 
 pub mod machine;
 
+/// `edgeio.options`: who may call a method, declared beside it.
+pub mod options {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("edgeio.options.v1");
+    }
+}
+
 /// The encoded `FileDescriptorSet` of all packages, for reflection and for the JSON form of messages.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/edgeio_descriptor.bin"));

@@ -15,6 +15,7 @@ use edgeio_server::{
     shutdown::Shutdown,
 };
 use edgeio_tier::{
+    access::denials,
     api::application_service,
     apps::{Apps, Children},
     assembly::{self, Loops, TierError},
@@ -130,7 +131,11 @@ impl Cluster {
             without: local,
         };
         let auth = Chain::new().then(machine).then(local);
+        let (denials, recorder) = denials(context.store.clone(), context.clock.clone());
+        let recording = tokio::spawn(recorder.run(stop.clone()));
         let api = Api::new(Arc::new(auth))
+            .denials(Arc::new(denials))
+            .reflection(config.serve.reflection)
             .service(application_service(apps, stop.clone()))
             .service(workers)
             .service(bounded!(BridgeServiceServer::new(bridge)));
@@ -141,7 +146,7 @@ impl Cluster {
         let tasks = loops
             .start(Arc::new(bridges), &stop)
             .into_iter()
-            .chain([reporting]);
+            .chain([reporting, recording]);
         Ok(assembly::serve(api, listener, config.serve.drain_timeout, tasks, stop).await?)
     }
 

@@ -11,6 +11,7 @@ use edgeio_server::{
     shutdown::Shutdown,
 };
 use edgeio_tier::{
+    access::denials,
     api::application_service,
     apps::{Apps, Children},
     assembly::{self, Loops, TierError},
@@ -89,11 +90,18 @@ impl Root {
             without: local,
         };
         let auth = Chain::new().then(machine).then(local);
+        let (denials, recorder) = denials(context.store.clone(), context.clock.clone());
+        let recording = tokio::spawn(recorder.run(stop.clone()));
         let api = Api::new(Arc::new(auth))
+            .denials(Arc::new(denials))
+            .reflection(config.serve.reflection)
             .service(application_service(apps, stop.clone()))
             .service(cluster_service(Children::new(&context, NAME), stop.clone()))
             .service(bounded!(ClusterLinkServiceServer::new(link)));
-        let tasks = loops.start(Arc::new(streams), &stop);
+        let tasks = loops
+            .start(Arc::new(streams), &stop)
+            .into_iter()
+            .chain([recording]);
         assembly::serve(api, listener, config.serve.drain_timeout, tasks, stop).await
     }
 }

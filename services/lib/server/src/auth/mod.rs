@@ -5,9 +5,11 @@
 //! may do with one object is decided by the tier, never here.
 
 mod chain;
+mod denial;
 mod local;
 pub mod machine;
 mod principal;
+pub mod rules;
 
 use std::net::SocketAddr;
 
@@ -16,6 +18,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
 pub use chain::Chain;
+pub use denial::{Denial, Denials, Unheard};
 pub use local::{Local, Reach};
 pub use principal::{Binding, CallInfo, Method, Principal, PrincipalKind, Role};
 
@@ -34,11 +37,10 @@ pub struct Peer {
 /// Why a caller is not let in.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// No credential where one is needed.
-    #[error("this call needs a credential; this server takes calls without one on loopback only")]
-    Missing,
     /// A credential of a kind that this server cannot verify.
-    #[error("this server does not take credentials: call it without `authorization`")]
+    #[error(
+        "this server knows no credential of this kind: use a token of its own, or call it without `authorization`"
+    )]
     NotTaken,
     /// A credential that is not good: what is wrong with it, and what to do, without any part of it.
     #[error("the credential is not good: {0}")]
@@ -51,13 +53,12 @@ pub enum AuthError {
 impl Classify for AuthError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Missing | Self::NotTaken | Self::Invalid(_) => Kind::Unauthenticated,
+            Self::NotTaken | Self::Invalid(_) => Kind::Unauthenticated,
             Self::Unavailable(_) => Kind::Unavailable,
         }
     }
     fn reason(&self) -> &'static str {
         match self {
-            Self::Missing => "CREDENTIAL_MISSING",
             Self::NotTaken => "CREDENTIAL_NOT_TAKEN",
             Self::Invalid(_) => "CREDENTIAL_INVALID",
             Self::Unavailable(_) => "CREDENTIAL_UNVERIFIED",
@@ -80,10 +81,10 @@ pub trait Authenticate: Send + Sync + 'static {
     ) -> Result<Option<Principal>, AuthError>;
 }
 
-/// Identifies the caller or refuses it.
+/// Identifies the caller: nobody, if nothing came.
 ///
 /// # Errors
-/// Nothing came, or nothing that anybody knows, or it is not good.
+/// What came is nothing that anybody knows, or it is not good.
 pub(crate) async fn identify(
     auth: &dyn Authenticate,
     metadata: &MetadataMap,
@@ -92,7 +93,7 @@ pub(crate) async fn identify(
     match auth.authenticate(metadata, peer).await? {
         Some(who) => Ok(who),
         None if metadata.contains_key(AUTHORIZATION) => Err(AuthError::NotTaken),
-        None => Err(AuthError::Missing),
+        None => Ok(Principal::anonymous()),
     }
 }
 
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_is_not_known_is_refused_and_told_why() {
+    async fn who_shows_nothing_is_nobody_and_what_is_not_known_is_refused() {
         let local = Local {
             role: Role::Admin,
             reach: Reach::Loopback,
@@ -132,15 +133,15 @@ mod tests {
             address: Some("10.0.0.7:9".parse().unwrap()),
         };
         let mut metadata = MetadataMap::new();
-        let missing = identify(&local, &metadata, &far).await.unwrap_err();
-        assert_eq!(status(&missing).code(), tonic::Code::Unauthenticated);
-        assert!(matches!(missing, AuthError::Missing));
+        let nobody = identify(&local, &metadata, &far).await.unwrap();
+        assert_eq!(nobody, Principal::anonymous());
         metadata.insert(AUTHORIZATION, "Bearer x".parse().unwrap());
         let near = Peer {
             address: Some("127.0.0.1:9".parse().unwrap()),
         };
         let taken = identify(&local, &metadata, &near).await.unwrap_err();
         assert!(matches!(taken, AuthError::NotTaken));
+        assert_eq!(status(&taken).code(), tonic::Code::Unauthenticated);
     }
 
     #[test]

@@ -21,6 +21,9 @@ crate::config! {
         /// What a call without credentials may do: `viewer`, `deployer`, `namespace-admin`,
         /// `operator` or `admin`.
         pub local_role: Role = Role::Admin,
+        /// Answer questions about the API's own form (gRPC reflection), so that `grpcurl HOST list` works. It says nothing
+        /// that is not public.
+        pub reflection: bool = true,
     }
 }
 

@@ -19,7 +19,8 @@ use tracing::Instrument as _;
 
 use super::body::{Finish, Tracked};
 use super::inflight::InFlight;
-use crate::auth::{Authenticate, CallInfo, Peer, identify};
+use crate::auth::rules::Rules;
+use crate::auth::{Authenticate, CallInfo, Denial, Denials, Peer, Principal, identify};
 use crate::shutdown::Shutdown;
 use crate::status::{Refusal, status};
 
@@ -59,11 +60,50 @@ fn is_infrastructure(method: &str) -> bool {
     method.starts_with("/grpc.health.") || method.starts_with("/grpc.reflection.")
 }
 
+/// What all calls share.
 #[derive(Clone)]
-struct Shared {
-    auth: Arc<dyn Authenticate>,
-    in_flight: InFlight,
-    stop: Shutdown,
+pub(super) struct Shared {
+    pub(super) auth: Arc<dyn Authenticate>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) denials: Arc<dyn Denials>,
+    pub(super) in_flight: InFlight,
+    pub(super) stop: Shutdown,
+}
+
+impl Shared {
+    /// Identifies the caller of a method and lets it in, or answers why not. What no rule is about is not served, and the
+    /// router says so: no handler is behind it.
+    async fn admit(
+        &self,
+        method: &str,
+        metadata: &MetadataMap,
+        peer: &Peer,
+        call: CallInfo,
+    ) -> Result<Principal, Status> {
+        let mut who = match identify(&*self.auth, metadata, peer).await {
+            Ok(who) => who,
+            Err(refused) => {
+                let told = Denial::of_nobody(call, method, &refused);
+                self.denials.denied(told);
+                return Err(status(&refused));
+            }
+        };
+        who.call = call;
+        let Some(rule) = self.rules.get(method) else {
+            return Ok(who);
+        };
+        match rule.admit(&who) {
+            Ok(()) => Ok(who),
+            Err(refused) => {
+                self.denials.denied(Denial {
+                    who,
+                    method: method.to_owned(),
+                    why: refused.to_string(),
+                });
+                Err(status(&refused))
+            }
+        }
+    }
 }
 
 /// Wraps the routes of a server.
@@ -71,12 +111,8 @@ struct Shared {
 pub(super) struct ChassisLayer(Shared);
 
 impl ChassisLayer {
-    pub(super) fn new(auth: Arc<dyn Authenticate>, in_flight: InFlight, stop: Shutdown) -> Self {
-        Self(Shared {
-            auth,
-            in_flight,
-            stop,
-        })
+    pub(super) fn new(shared: Shared) -> Self {
+        Self(shared)
     }
 }
 
@@ -119,11 +155,8 @@ where
         // The clone takes the place of the one that was polled ready.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let Shared {
-            auth,
-            in_flight,
-            stop,
-        } = self.shared.clone();
+        let shared = self.shared.clone();
+        let stop = shared.stop.clone();
 
         let method = request.uri().path().to_owned();
         let infrastructure = is_infrastructure(&method);
@@ -141,7 +174,7 @@ where
             peer = peer.address.map(tracing::field::display),
             principal = tracing::field::Empty,
         );
-        let ticket = in_flight.enter(&method);
+        let ticket = shared.in_flight.enter(&method);
         let finish = Finish::new(span.clone(), infrastructure, ticket);
         request.extensions_mut().insert(id.clone());
         let request_id = id.0.clone();
@@ -149,21 +182,26 @@ where
         let handled = {
             let span = span.clone();
             async move {
+                let mut caller = None;
                 if !infrastructure {
                     let metadata = MetadataMap::from_headers(request.headers().clone());
-                    match identify(&*auth, &metadata, &peer).await {
-                        Ok(mut principal) => {
-                            principal.call = CallInfo {
-                                request_id,
-                                source: peer.address,
-                            };
+                    let call = CallInfo {
+                        request_id,
+                        source: peer.address,
+                    };
+                    match shared.admit(&method, &metadata, &peer, call).await {
+                        Ok(principal) => {
                             span.record("principal", &principal.name);
+                            caller = Some(principal.clone());
                             request.extensions_mut().insert(principal);
                         }
-                        Err(refused) => return status(&refused).into_http(),
+                        Err(refused) => return refused.into_http(),
                     }
                 }
                 let Ok(response) = inner.call(request).await;
+                if let (Some(who), Some(why)) = (caller, forbidden(&response)) {
+                    shared.denials.denied(Denial { who, method, why });
+                }
                 response
             }
         };
@@ -183,6 +221,12 @@ where
         };
         Box::pin(future.instrument(span))
     }
+}
+
+/// Why a handler says that the caller may not, if it says so.
+fn forbidden(response: &Response<Body>) -> Option<String> {
+    let status = Status::from_header_map(response.headers())?;
+    (status.code() == tonic::Code::PermissionDenied).then(|| status.message().to_owned())
 }
 
 /// The answer of a handler that panicked.

@@ -31,10 +31,11 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 
-use crate::auth::Authenticate;
+use crate::auth::rules::{Rules, RulesError};
+use crate::auth::{Authenticate, Denials, Unheard};
 use crate::shutdown::Shutdown;
 use io::Incoming;
-use layer::ChassisLayer;
+use layer::{ChassisLayer, Shared};
 
 /// How long after the cut the connections' tasks may take to notice. They are woken at once; this
 /// only bounds a defect.
@@ -51,6 +52,9 @@ pub enum ServeError {
     /// The descriptor set is no descriptor set.
     #[error("build the reflection service")]
     Reflection(#[source] tonic_reflection::server::Error),
+    /// A service or method has no rule of who may call it.
+    #[error("serve only what has a rule")]
+    Rules(#[from] RulesError),
     /// The transport failed.
     #[error("serve gRPC")]
     Transport(#[source] tonic::transport::Error),
@@ -74,6 +78,8 @@ pub struct Api {
     names: Vec<&'static str>,
     health: HealthReporter,
     in_flight: InFlight,
+    denials: Arc<dyn Denials>,
+    reflection: bool,
 }
 
 impl std::fmt::Debug for Api {
@@ -99,6 +105,8 @@ impl Api {
             names: Vec::new(),
             health,
             in_flight,
+            denials: Arc::new(Unheard),
+            reflection: true,
         }
     }
 
@@ -126,6 +134,20 @@ impl Api {
         self
     }
 
+    /// Tells of calls that are refused for who makes them.
+    #[must_use]
+    pub fn denials(mut self, denials: Arc<dyn Denials>) -> Self {
+        self.denials = denials;
+        self
+    }
+
+    /// Whether reflection is served. It is, unless told.
+    #[must_use]
+    pub fn reflection(mut self, served: bool) -> Self {
+        self.reflection = served;
+        self
+    }
+
     /// Tells readiness, such as NOT_SERVING while the database is away. [`Api::serve`] sets
     /// SERVING for each service at its start and NOT_SERVING at its stop.
     #[must_use]
@@ -144,24 +166,33 @@ impl Api {
     /// Handlers of long streams end them by [`Shutdown::end`]; one that does not is cut.
     ///
     /// # Errors
-    /// When the transport fails, or the proto crate's descriptor set cannot be decoded.
+    /// When a method has no rule of who may call it, when the transport fails, or the proto crate's descriptor set cannot be decoded.
     pub async fn serve(
         mut self,
         listener: Listener,
         stop: Shutdown,
         drain: Duration,
     ) -> Result<Served, ServeError> {
+        let rules = Rules::of(self.names.iter().copied())?;
         for name in self.names.iter().copied().chain([""]) {
             self.health
                 .set_service_status(name, ServingStatus::Serving)
                 .await;
         }
-        reflection::add(&mut self.routes, &self.names).map_err(ServeError::Reflection)?;
+        if self.reflection {
+            reflection::add(&mut self.routes, &self.names).map_err(ServeError::Reflection)?;
+        }
         let address = listener.address();
         tracing::info!(%address, services = ?self.names, "serving grpc");
 
         let (cut, cut_token) = Shutdown::new();
-        let layer = ChassisLayer::new(self.auth, self.in_flight.clone(), stop.clone());
+        let layer = ChassisLayer::new(Shared {
+            auth: self.auth,
+            rules: Arc::new(rules),
+            denials: self.denials,
+            in_flight: self.in_flight.clone(),
+            stop: stop.clone(),
+        });
         let (health, names) = (self.health, self.names);
         let readiness_down = {
             let stop = stop.clone();

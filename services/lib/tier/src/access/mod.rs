@@ -4,5 +4,7 @@
 //! beside the methods in the `.proto` files).
 
 mod actor;
+mod denials;
 
 pub use actor::{Actor, Target};
+pub use denials::{AuditDenials, Recorder, denials};
