@@ -29,7 +29,7 @@ use edgeio_proto::api::v1::{InstancePhase, ListRequest};
 use edgeio_server::shutdown::{Shutdown, Trigger};
 use edgeio_worker::{
     RunOptions,
-    config::{DockerChoice, LimitsPolicy},
+    config::{EngineChoice, LimitsPolicy},
     run_with,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -107,7 +107,8 @@ impl Bed {
                 data_dir: bed.dir.path().join(name),
                 native: true,
                 native_without_limits: LimitsPolicy::Run,
-                docker: DockerChoice::Off,
+                docker: EngineChoice::Off,
+                containerd: EngineChoice::Off,
                 ..edgeio_worker::Config::default()
             };
             let options = RunOptions {

@@ -25,7 +25,11 @@ edgeio_server::config! {
         /// What to do with a native job that asks for limits where the kernel gives this user no control groups: `refuse` or `run` it unlimited.
         pub native_without_limits: LimitsPolicy = LimitsPolicy::Refuse,
         /// Docker: `auto` uses the engine at `DOCKER_HOST` or the usual socket if there is one, `off` none, and a path the engine at that socket.
-        pub docker: DockerChoice = DockerChoice::Auto,
+        pub docker: EngineChoice = EngineChoice::Auto,
+        /// containerd: `auto` uses the engine at `/run/containerd/containerd.sock` if this user may speak to it, `off` none, and a path the engine at that socket.
+        pub containerd: EngineChoice = EngineChoice::Auto,
+        /// Let all containers of this worker in containerd share one shim process: a tenth of the memory, but whoever kills it kills them all.
+        pub containerd_shared_shim: bool = false,
         /// What may be placed on this machine, where that is not all of it: such as `cpu=2,memory=2Gi`.
         pub capacity: BTreeMap<String, String>,
         /// Take new instances. Off: what runs here goes on, and what the cluster sends is refused and placed elsewhere.
@@ -73,9 +77,9 @@ impl From<LimitsPolicy> for WithoutLimits {
     }
 }
 
-/// Which Docker Engine is used.
+/// Which container engine of a kind is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DockerChoice {
+pub enum EngineChoice {
     /// The usual one, if its socket is there.
     Auto,
     /// None.
@@ -84,7 +88,7 @@ pub enum DockerChoice {
     Socket(PathBuf),
 }
 
-impl Value for DockerChoice {
+impl Value for EngineChoice {
     fn expected() -> String {
         "`auto`, `off` or the absolute path of a socket".to_owned()
     }
@@ -227,7 +231,7 @@ mod tests {
         let config = read(&[]).unwrap();
         assert!(!config.native);
         assert_eq!(config.willing(), Willing::default());
-        assert_eq!(config.docker, DockerChoice::Auto);
+        assert_eq!(config.docker, EngineChoice::Auto);
         assert_eq!(config.given(), Given::default());
         assert!(read(&["--native"]).unwrap().native);
     }
@@ -256,7 +260,7 @@ mod tests {
             memory_bytes: Some(2 << 30),
         };
         assert_eq!(config.given(), given);
-        assert_eq!(config.docker, DockerChoice::Socket("/run/d.sock".into()));
+        assert_eq!(config.docker, EngineChoice::Socket("/run/d.sock".into()));
     }
 
     #[test]

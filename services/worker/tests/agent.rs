@@ -29,7 +29,7 @@ use edgeio_proto::{
 };
 use edgeio_worker::{
     Config, LeaveConfig, RunError, RunOptions,
-    config::DockerChoice,
+    config::EngineChoice,
     leave, run_with,
     runtime::fake::{FakeEngine, FakeRuntime, Op},
 };
@@ -286,7 +286,8 @@ impl Worker {
         let config = Config {
             cluster: cluster.to_owned(),
             data_dir: dir.to_owned(),
-            docker: DockerChoice::Off,
+            docker: EngineChoice::Off,
+            containerd: EngineChoice::Off,
             capacity: BTreeMap::from([("cpu".to_owned(), "1500m".to_owned())]),
             ..Config::default()
         };

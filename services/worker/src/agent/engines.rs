@@ -8,7 +8,7 @@ use tracing::info;
 
 use crate::{
     Config,
-    config::DockerChoice,
+    config::EngineChoice,
     inventory::{Inventory, RuntimeReport, survey},
     node::{Offer, capacity},
     runtime::{
@@ -35,11 +35,11 @@ impl Engines {
     ) -> Result<Self, RuntimeError> {
         let mut all = given;
         let docker = match &config.docker {
-            DockerChoice::Off => None,
-            DockerChoice::Socket(socket) => Some(DockerConfig {
+            EngineChoice::Off => None,
+            EngineChoice::Socket(socket) => Some(DockerConfig {
                 socket: socket.clone(),
             }),
-            DockerChoice::Auto => {
+            EngineChoice::Auto => {
                 let found = DockerConfig::from_host(std::env::var("DOCKER_HOST").ok().as_deref());
                 found.socket.exists().then_some(found)
             }
@@ -48,6 +48,7 @@ impl Engines {
             Some(docker) => all.push(Arc::new(DockerRuntime::new(&docker))),
             None => info!("docker is not used: there is no engine, or it is off"),
         }
+        containerd(config, &mut all);
         if config.native {
             let mut process = ProcessConfig::new(config.data_dir.join("process"));
             process.shim = shim.map(Path::to_owned);
@@ -77,6 +78,35 @@ impl Engines {
         futures::future::join_all(each).await
     }
 }
+
+/// Adds containerd, if it is asked for or found.
+#[cfg(feature = "containerd")]
+fn containerd(config: &Config, all: &mut Vec<Arc<dyn Runtime>>) {
+    use crate::runtime::containerd::{ContainerdConfig, ContainerdRuntime, DEFAULT_SOCKET};
+    let socket = match &config.containerd {
+        EngineChoice::Off => None,
+        EngineChoice::Socket(socket) => Some(socket.clone()),
+        EngineChoice::Auto => {
+            // A Docker Engine brings one along that only root may speak to: not ours, then.
+            let found = Path::new(DEFAULT_SOCKET);
+            let ours = std::os::unix::net::UnixStream::connect(found).is_ok();
+            ours.then(|| found.to_owned())
+        }
+    };
+    let Some(socket) = socket else {
+        info!("containerd is not used: there is no engine, or it is off");
+        return;
+    };
+    all.push(Arc::new(ContainerdRuntime::new(ContainerdConfig {
+        socket,
+        state: config.data_dir.join("containerd"),
+        shared_shim: config.containerd_shared_shim,
+    })));
+}
+
+/// This build has no containerd.
+#[cfg(not(feature = "containerd"))]
+fn containerd(_: &Config, _: &mut Vec<Arc<dyn Runtime>>) {}
 
 /// What the node may offer of them.
 pub(super) fn offers(reports: &[RuntimeReport]) -> Vec<Offer> {

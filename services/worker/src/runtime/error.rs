@@ -137,3 +137,19 @@ impl RuntimeError {
         line
     }
 }
+
+/// Texts of the OCI runtime, which all container engines pass on, for what the image or the command gets wrong: the same on every
+/// attempt.
+const WRONG_JOB: [&str; 5] = [
+    "executable file not found",
+    "no such file or directory",
+    "permission denied",
+    "exec format error",
+    "not a directory",
+];
+
+/// Whether a container engine refused a start for what the job itself gets wrong.
+pub(super) fn is_wrong_job(text: &str) -> bool {
+    let text = text.to_lowercase();
+    text.contains("oci runtime") && WRONG_JOB.iter().any(|wrong| text.contains(wrong))
+}

@@ -10,6 +10,8 @@
 //! the same trait over a socket; the agent converts.
 
 pub mod cgroup;
+#[cfg(feature = "containerd")]
+pub mod containerd;
 pub mod docker;
 mod error;
 #[cfg(feature = "fake")]
@@ -23,6 +25,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use uuid::Uuid;
 
+use error::is_wrong_job;
 pub use error::{BoxError, ErrorClass, RuntimeError};
 pub use types::{
     Capabilities, EventKind, Exit, Feature, Handle, InstanceId, JobSpec, Labels, Missing,
@@ -30,7 +33,7 @@ pub use types::{
     Stats, Step,
 };
 
-/// Labels (Docker) and keys (process) under which an instance's owner is written; no others exist.
+/// Labels (Docker, containerd) and keys (process) under which an instance's owner is written; no others exist.
 pub mod label {
     /// The cluster that assigned the instance.
     pub const CLUSTER: &str = "edgeio.cluster";
@@ -40,6 +43,55 @@ pub mod label {
     pub const INSTANCE: &str = "edgeio.instance";
     /// Hex of the hash over the spec's bytes.
     pub const SPEC_HASH: &str = "edgeio.spec-hash";
+
+    use std::collections::HashMap;
+
+    use super::{InstanceId, Labels};
+
+    /// As engines take them.
+    pub(super) fn write(labels: &Labels) -> HashMap<String, String> {
+        [
+            (CLUSTER, labels.cluster.to_string()),
+            (WORKER, labels.worker.to_string()),
+            (INSTANCE, labels.instance.to_string()),
+            (SPEC_HASH, labels.spec_hash.clone()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
+    }
+
+    /// Whose a container is; `None` for a stranger's.
+    pub(super) fn read(found: &HashMap<String, String>) -> Option<Labels> {
+        let id = |key: &str| found.get(key)?.parse().ok();
+        Some(Labels {
+            cluster: id(CLUSTER)?,
+            worker: id(WORKER)?,
+            instance: InstanceId(id(INSTANCE)?),
+            spec_hash: found.get(SPEC_HASH)?.clone(),
+        })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use uuid::Uuid;
+
+        use super::*;
+
+        #[test]
+        fn what_is_written_is_read_and_a_stranger_is_nobodys() {
+            let labels = Labels {
+                cluster: Uuid::from_u128(1),
+                worker: Uuid::from_u128(2),
+                instance: InstanceId(Uuid::from_u128(3)),
+                spec_hash: "ab".to_owned(),
+            };
+            let mut written = write(&labels);
+            assert_eq!(written.len(), 4);
+            assert_eq!(read(&written), Some(labels));
+            written.remove(SPEC_HASH);
+            assert_eq!(read(&written), None);
+        }
+    }
 }
 
 /// How many process ids one instance may hold, in every driver that can limit them. High enough for a JVM with hundreds of

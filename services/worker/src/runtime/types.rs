@@ -30,6 +30,8 @@ pub struct RuntimeKind(Cow<'static, str>);
 impl RuntimeKind {
     /// Containers by the Docker engine.
     pub const DOCKER: Self = Self(Cow::Borrowed("docker"));
+    /// Containers by containerd.
+    pub const CONTAINERD: Self = Self(Cow::Borrowed("containerd"));
     /// Native processes under the shim.
     pub const PROCESS: Self = Self(Cow::Borrowed("process"));
     /// The scriptable runtime of tests and simulations.

@@ -13,6 +13,7 @@ use bollard::{
     query_parameters::{CreateImageOptionsBuilder, PushImageOptionsBuilder},
 };
 use futures::TryStreamExt;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::bed::eventually;
@@ -127,4 +128,35 @@ fn yaml(store: &Path, address: &str) -> String {
          http:\n  addr: {address}\n",
         store.join("data").display()
     )
+}
+
+/// An image in the form of `docker save`, which every engine imports.
+pub(crate) fn archive(name: &str, root_fs: &[u8]) -> Vec<u8> {
+    let diff_id = format!("sha256:{}", hex::encode(Sha256::digest(root_fs)));
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let config = serde_json::json!({
+        "architecture": architecture, "os": "linux", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    });
+    let manifest = serde_json::json!([
+        {"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]},
+    ]);
+    let (config, manifest) = (config.to_string(), manifest.to_string());
+    let mut tar = tar::Builder::new(Vec::new());
+    let files = [
+        ("config.json", config.as_bytes()),
+        ("layer.tar", root_fs),
+        ("manifest.json", manifest.as_bytes()),
+    ];
+    for (path, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(u64::try_from(bytes.len()).unwrap());
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, bytes).unwrap();
+    }
+    tar.into_inner().unwrap()
 }

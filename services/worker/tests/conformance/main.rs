@@ -1,6 +1,7 @@
 //! One suite for every runtime, plus what only one of them can do.
 //!
-//! Real engines: the Docker Engine at `/var/run/docker.sock`, real processes, real control groups. A missing engine fails.
+//! Real engines: the Docker Engine at `/var/run/docker.sock`, a containerd of our own, real processes, real control groups. A missing
+//! engine fails.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,7 +11,9 @@
 )]
 
 mod bed;
+mod containerd;
 mod docker;
+mod engine;
 mod fake;
 mod images;
 mod process;

@@ -108,6 +108,22 @@ impl Hierarchies {
         Some(mount.at.join(path.strip_prefix("/").unwrap_or(path)))
     }
 
+    /// The group at an absolute `path`, as engines are told it. Makes nothing.
+    pub fn at(&self, path: &Path) -> Group {
+        self.group(path)
+    }
+
+    /// Whether the kernel accounts swap: without it a limit on swap cannot be written.
+    pub fn accounts_swap(&self) -> bool {
+        let file = match self.version {
+            Version::V1 => "memory.memsw.limit_in_bytes",
+            // The root group has no limits of its own; the file appears in every group below it.
+            Version::V2 => return Path::new("/proc/swaps").exists(),
+        };
+        self.dir("memory", Path::new("/"))
+            .is_some_and(|dir| dir.join(file).exists())
+    }
+
     /// The group at `path` below the mounts.
     fn group(&self, path: &Path) -> Group {
         self.group_by(|_| Some(path.to_owned()))

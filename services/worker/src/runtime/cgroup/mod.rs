@@ -6,6 +6,7 @@
 //! scopes over D-Bus; a delegated version 2 subtree is found by walking up from the agent's own group.
 
 mod hierarchy;
+mod known;
 
 use std::{
     fs, io,
@@ -17,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 pub use hierarchy::{Base, Hierarchies};
+pub use known::Known;
 
 use super::Stats;
 

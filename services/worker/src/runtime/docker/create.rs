@@ -39,12 +39,6 @@ pub(super) fn check(job: &JobSpec) -> Result<Reference, RuntimeError> {
 
 /// The container of a job. `command` and `args` mean what they mean in Kubernetes: entry point and arguments.
 pub(super) fn body(job: &JobSpec, image: &Reference) -> ContainerCreateBody {
-    let labels = [
-        (label::CLUSTER, job.labels.cluster.to_string()),
-        (label::WORKER, job.labels.worker.to_string()),
-        (label::INSTANCE, job.labels.instance.to_string()),
-        (label::SPEC_HASH, job.labels.spec_hash.clone()),
-    ];
     let port = |p: &crate::runtime::Port| format!("{}/{}", p.container, p.protocol.as_str());
     let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
     for p in &job.ports {
@@ -68,7 +62,7 @@ pub(super) fn body(job: &JobSpec, image: &Reference) -> ContainerCreateBody {
         cmd: some(&job.args),
         env: Some(job.env.iter().map(|(k, v)| format!("{k}={v}")).collect()),
         working_dir: job.working_dir.clone(),
-        labels: Some(labels.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+        labels: Some(label::write(&job.labels)),
         exposed_ports: Some(job.ports.iter().map(port).collect()),
         stop_timeout: i64::try_from(grace).ok(),
         host_config: Some(HostConfig {

@@ -2,7 +2,7 @@
 
 use bollard::errors::Error;
 
-use crate::runtime::{BoxError, ErrorClass, InstanceId, RuntimeError, RuntimeKind};
+use crate::runtime::{BoxError, ErrorClass, InstanceId, RuntimeError, RuntimeKind, is_wrong_job};
 
 /// The HTTP status of a refusal.
 pub(super) fn status(error: &Error) -> Option<u16> {
@@ -76,24 +76,11 @@ impl Failure<'_> {
     }
 }
 
-/// Texts of the OCI runtime for what the image or the command gets wrong: the same on every attempt.
-const WRONG_JOB: [&str; 5] = [
-    "executable file not found",
-    "no such file or directory",
-    "permission denied",
-    "exec format error",
-    "not a directory",
-];
-
 fn class(error: &Error) -> ErrorClass {
     match status(error) {
         Some(404) => ErrorClass::Gone,
         Some(400) => ErrorClass::Permanent,
-        _ if text(error).contains("oci runtime")
-            && WRONG_JOB.iter().any(|wrong| text(error).contains(wrong)) =>
-        {
-            ErrorClass::Permanent
-        }
+        _ if is_wrong_job(&text(error)) => ErrorClass::Permanent,
         _ => ErrorClass::Retry,
     }
 }

@@ -37,7 +37,8 @@ use uuid::Uuid;
 use self::errors::{Failure, status};
 use super::{
     Capabilities, ErrorClass, Exit, Feature, InstanceId, JobSpec, Missing, Observed, Progress,
-    PullPolicy, Runtime, RuntimeError, RuntimeEvent, RuntimeKind, State, Stats, Step, label,
+    PullPolicy, Runtime, RuntimeError, RuntimeEvent, RuntimeKind, State, Stats, Step,
+    cgroup::Known, label,
 };
 
 /// Where the engine listens unless told otherwise.
@@ -77,7 +78,7 @@ pub struct DockerRuntime {
     client: OnceCell<Docker>,
     /// Container ids by instance, to save a look: a container keeps its id for life.
     ids: Mutex<HashMap<InstanceId, String>>,
-    groups: stats::Groups,
+    groups: Known,
 }
 
 impl DockerRuntime {
@@ -87,7 +88,7 @@ impl DockerRuntime {
             socket: config.socket.display().to_string(),
             client: OnceCell::new(),
             ids: Mutex::default(),
-            groups: stats::Groups::default(),
+            groups: Known::default(),
         }
     }
 

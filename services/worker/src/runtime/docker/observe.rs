@@ -11,7 +11,7 @@ use bollard::{
 use chrono::DateTime;
 
 use super::errors::status;
-use crate::runtime::{Exit, Handle, InstanceId, Labels, Observed, State, label};
+use crate::runtime::{Exit, Handle, Observed, State, label};
 
 /// The ids of all containers with a label, running or not.
 pub(super) async fn list(docker: &Docker, label: &str) -> Result<Vec<String>, Error> {
@@ -37,23 +37,13 @@ pub(super) async fn inspect(docker: &Docker, id: &str) -> Result<Option<Observed
 }
 
 fn observed(found: ContainerInspectResponse, now: SystemTime) -> Option<Observed> {
-    let labels = labels(&found.config?.labels?)?;
+    let labels = label::read(&found.config?.labels?)?;
     let state = state(found.state?, now);
     Some(Observed {
         labels,
         handle: Handle(found.id?),
         state,
         image_digest: None,
-    })
-}
-
-fn labels(found: &HashMap<String, String>) -> Option<Labels> {
-    let id = |key: &str| found.get(key)?.parse().ok();
-    Some(Labels {
-        cluster: id(label::CLUSTER)?,
-        worker: id(label::WORKER)?,
-        instance: InstanceId(id(label::INSTANCE)?),
-        spec_hash: found.get(label::SPEC_HASH)?.clone(),
     })
 }
 
@@ -136,13 +126,5 @@ mod tests {
             (Some(137), true, now)
         );
         assert!(matches!(state(with(Status::DEAD), now), State::Exited(_)));
-    }
-
-    #[test]
-    fn a_container_without_our_labels_is_nobodys() {
-        assert_eq!(
-            labels(&HashMap::from([(label::WORKER.to_owned(), "x".to_owned())])),
-            None
-        );
     }
 }

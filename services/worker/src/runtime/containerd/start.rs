@@ -1,0 +1,333 @@
+//! From a job to a container, and from a container to a running task.
+
+use std::{collections::HashMap, fs, io, path::Path, time::SystemTime};
+
+use containerd_client::{
+    services::v1::{
+        Container, CreateContainerRequest, CreateNamespaceRequest, CreateTaskRequest, Namespace,
+        StartRequest, container,
+        snapshots::{MountsRequest, PrepareSnapshotRequest},
+    },
+    tonic::{Code, Status},
+    types::Mount,
+};
+use oci_client::Reference;
+use prost_types::Any;
+
+use super::{
+    ContainerdRuntime, TERM,
+    engine::{NAMESPACE, SNAPSHOTTER, call},
+    home::{Home, Run},
+    image::{self, Ready},
+    network::Network,
+    observe, pull, spec, user,
+};
+use crate::runtime::{
+    ErrorClass, InstanceId, JobSpec, Progress, PullPolicy, RuntimeError, RuntimeKind, Step, label,
+};
+
+/// The shim for every container: the engine's default on Linux.
+const RUNC: &str = "io.containerd.runc.v2";
+/// How the engine calls an OCI specification in JSON.
+const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+/// What the image says the job wants to be asked with, on the container: labels hold who owns it and no more.
+const STOP_SIGNAL: &str = "edgeio.stop-signal";
+
+impl ContainerdRuntime {
+    /// Makes the container, with its image. The image's digest in its registry, where it came from one.
+    pub(super) async fn create(
+        &self,
+        job: &JobSpec,
+        wanted: &Reference,
+        progress: &dyn Progress,
+    ) -> Result<Option<String>, RuntimeError> {
+        let instance = job.instance();
+        let failed = |status| self.failed("create", instance).because(status);
+        self.namespace().await.map_err(failed)?;
+        let ready = self.image(job, wanted, progress).await?;
+        progress.step(Step::Creating);
+        if spec::argv(job, &ready.config).is_empty() {
+            return Err(RuntimeError::Invalid {
+                runtime: RuntimeKind::CONTAINERD,
+                field: "command",
+                why: "neither the job nor its image says what to run".to_owned(),
+            });
+        }
+        let home = self.home(instance);
+        prepare_files(&home, &job.name).map_err(|e| self.failed("create", instance).file(e))?;
+        // The container first: the collector spares a snapshot that one refers to.
+        let mounts = self.snapshot(instance, &ready.chain).await;
+        let mounts = mounts.map_err(failed)?;
+        let who =
+            user::find(&ready.config.user, &mounts).map_err(|name| RuntimeError::Invalid {
+                runtime: RuntimeKind::CONTAINERD,
+                field: "image",
+                why: format!("its user `{name}` is not in its passwd or group file"),
+            })?;
+        let group = format!("edgeio-{}", job.labels.worker);
+        let node = spec::Node {
+            home: &home.0,
+            swap: self
+                .hierarchies()
+                .is_some_and(|groups| groups.accounts_swap()),
+            shim_group: self.shared_shim.then_some(group.as_str()),
+        };
+        let spec = spec::build(job, &ready.config, who, node);
+        self.container(job, &ready, spec.to_string())
+            .await
+            .map_err(failed)?;
+        Ok(job.image_digest.clone().or(ready.digest))
+    }
+
+    /// Makes our namespace; one that is there is fine.
+    async fn namespace(&self) -> Result<(), Status> {
+        let namespace = Namespace {
+            name: NAMESPACE.to_owned(),
+            labels: HashMap::new(),
+        };
+        let request = CreateNamespaceRequest {
+            namespace: Some(namespace),
+        };
+        match self.engine.namespaces().create(call(request)).await {
+            Err(status) if status.code() != Code::AlreadyExists => Err(status),
+            _ => Ok(()),
+        }
+    }
+
+    /// The image, here and unpacked.
+    async fn image(
+        &self,
+        job: &JobSpec,
+        wanted: &Reference,
+        progress: &dyn Progress,
+    ) -> Result<Ready, RuntimeError> {
+        let instance = job.instance();
+        if job.pull != PullPolicy::Always
+            && let Some(ready) = self.unpacked(instance, wanted).await?
+        {
+            return Ok(ready);
+        }
+        if job.pull == PullPolicy::Never {
+            let image = wanted.whole();
+            return Err(RuntimeError::ImageAbsent { image });
+        }
+        pull::pull(&self.engine, wanted, progress).await?;
+        self.unpacked(instance, wanted).await?.ok_or_else(|| {
+            let why = "its image is gone again before it was used";
+            self.failed("create", instance).told(ErrorClass::Retry, why)
+        })
+    }
+
+    async fn unpacked(
+        &self,
+        instance: InstanceId,
+        wanted: &Reference,
+    ) -> Result<Option<Ready>, RuntimeError> {
+        let found = image::find(&self.engine, wanted).await;
+        found.map_err(|status| self.failed("create", instance).because(status))
+    }
+
+    /// The instance's own layer on the image.
+    async fn snapshot(&self, instance: InstanceId, chain: &str) -> Result<Vec<Mount>, Status> {
+        let request = PrepareSnapshotRequest {
+            snapshotter: SNAPSHOTTER.to_owned(),
+            key: instance.to_string(),
+            parent: chain.to_owned(),
+            // Ours until it is removed: between here and the container nothing else refers to it.
+            labels: HashMap::from([("containerd.io/gc.root".to_owned(), "edgeio".to_owned())]),
+        };
+        match self.engine.snapshots().prepare(call(request)).await {
+            Ok(answer) => Ok(answer.into_inner().mounts),
+            Err(status) if status.code() == Code::AlreadyExists => self.mounts(instance).await,
+            Err(status) => Err(status),
+        }
+    }
+
+    async fn mounts(&self, instance: InstanceId) -> Result<Vec<Mount>, Status> {
+        let request = MountsRequest {
+            snapshotter: SNAPSHOTTER.to_owned(),
+            key: instance.to_string(),
+        };
+        let answer = self.engine.snapshots().mounts(call(request)).await?;
+        Ok(answer.into_inner().mounts)
+    }
+
+    async fn container(&self, job: &JobSpec, ready: &Ready, spec: String) -> Result<(), Status> {
+        let signal = Any {
+            type_url: STOP_SIGNAL.to_owned(),
+            value: ready.config.stop_signal.clone().into_bytes(),
+        };
+        let container = Container {
+            id: job.instance().to_string(),
+            labels: label::write(&job.labels),
+            image: ready.name.clone(),
+            runtime: Some(container::Runtime {
+                name: RUNC.to_owned(),
+                options: None,
+            }),
+            spec: Some(Any {
+                type_url: SPEC_TYPE.to_owned(),
+                value: spec.into_bytes(),
+            }),
+            snapshotter: SNAPSHOTTER.to_owned(),
+            snapshot_key: job.instance().to_string(),
+            extensions: HashMap::from([(STOP_SIGNAL.to_owned(), signal)]),
+            ..Container::default()
+        };
+        let request = CreateContainerRequest {
+            container: Some(container),
+        };
+        self.engine
+            .containers()
+            .create(call(request))
+            .await
+            .map(|_| ())
+    }
+
+    /// Starts the container of a job; an earlier task of it, which has ended, makes room.
+    pub(super) async fn start(&self, job: &JobSpec) -> Result<(), RuntimeError> {
+        let instance = job.instance();
+        let failed = |status| self.failed("start", instance).because(status);
+        let file = |error| self.failed("start", instance).file(error);
+        self.clear_task("start", instance).await?;
+        let container = observe::container(&self.engine, instance)
+            .await
+            .map_err(failed)?;
+        let container = container.ok_or(RuntimeError::Gone {
+            instance,
+            verb: "start",
+        })?;
+        let home = self.home(instance);
+        let output = format!("file://{}", home.output().display());
+        let request = CreateTaskRequest {
+            container_id: instance.to_string(),
+            rootfs: self.mounts(instance).await.map_err(failed)?,
+            stdout: output.clone(),
+            stderr: output,
+            ..CreateTaskRequest::default()
+        };
+        let made = self
+            .engine
+            .tasks()
+            .create(call(request))
+            .await
+            .map_err(failed)?;
+        let run = Run::begins(SystemTime::now(), stop_signal(&container));
+        home.begin(&run).map_err(file)?;
+        let begun = async {
+            self.connect(job, &home, made.into_inner().pid).await?;
+            let request = StartRequest {
+                container_id: instance.to_string(),
+                exec_id: String::new(),
+            };
+            self.engine
+                .tasks()
+                .start(call(request))
+                .await
+                .map_err(failed)
+        };
+        if let Err(error) = begun.await {
+            // It never ran: nothing must say that it did.
+            home.unbegin().map_err(file)?;
+            self.clear_task("start", instance).await?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// The network of a task that is made and not started.
+    async fn connect(&self, job: &JobSpec, home: &Home, pid: u32) -> Result<(), RuntimeError> {
+        let instance = job.instance();
+        let network = match Network::find() {
+            Ok(network) => network,
+            // A job that publishes nothing runs without one.
+            Err(_) if job.ports.is_empty() => return Ok(()),
+            Err(why) => {
+                return Err(RuntimeError::Unsupported {
+                    runtime: RuntimeKind::CONTAINERD,
+                    feature: crate::runtime::Feature::Ports,
+                    why,
+                });
+            }
+        };
+        let added = network
+            .add(&self.engine, home, instance, pid, &job.ports)
+            .await;
+        added.map_err(|e| self.failed("start", instance).told(ErrorClass::Retry, e))
+    }
+}
+
+/// The signal that the image asks for.
+fn stop_signal(container: &Container) -> u32 {
+    let said = container
+        .extensions
+        .get(STOP_SIGNAL)
+        .map(|s| s.value.as_slice());
+    let said = said
+        .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        .unwrap_or("");
+    signal_number(said).unwrap_or(TERM)
+}
+
+/// A signal by number or name, as image configurations write it.
+fn signal_number(text: &str) -> Option<u32> {
+    if let Ok(number) = text.parse() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let name = text.to_ascii_uppercase();
+    Some(match name.strip_prefix("SIG").unwrap_or(&name) {
+        "HUP" => 1,
+        "INT" => 2,
+        "QUIT" => 3,
+        "KILL" => 9,
+        "USR1" => 10,
+        "USR2" => 12,
+        "TERM" => 15,
+        "WINCH" => 28,
+        "PWR" => 30,
+        "RTMIN+3" => 37,
+        _ => return None,
+    })
+}
+
+/// The files that are mounted into the container, and the empty output.
+fn prepare_files(home: &Home, name: &str) -> io::Result<()> {
+    home.create()?;
+    fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(home.output())?;
+    let hosts = format!("127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    fs::write(home.0.join("hosts"), hosts)?;
+    // The stub of a local resolver is not reachable from another network; the servers behind it are.
+    let behind = Path::new("/run/systemd/resolve/resolv.conf");
+    let from = if behind.exists() {
+        behind
+    } else {
+        Path::new("/etc/resolv.conf")
+    };
+    fs::write(
+        home.0.join("resolv.conf"),
+        fs::read(from).unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_signals_are_read_as_images_write_them() {
+        let cases = [
+            ("SIGQUIT", Some(3)),
+            ("quit", Some(3)),
+            ("15", Some(15)),
+            ("0", None),
+            ("SIGNOPE", None),
+            ("", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(signal_number(text), want, "{text}");
+        }
+    }
+}
