@@ -17,6 +17,7 @@
 //! happens, nothing that the bed started lives on. Times are short so that stories are; none depends on them.
 
 pub mod binaries;
+pub mod containerd;
 pub mod containers;
 pub mod diary;
 pub mod manifest;

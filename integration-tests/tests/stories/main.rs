@@ -8,6 +8,7 @@ mod autonomy;
 mod bridges;
 mod climbs;
 mod clusters;
+mod containerd;
 mod database;
 mod grpcurl;
 mod held;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{assert_none, packages, read, root, rust_files, stdout, text};
 
 /// Features of ours that users build with.
-const FOR_USERS: &[&str] = &["default", "dev"];
+const FOR_USERS: &[&str] = &["containerd", "default", "dev"];
 
 /// Packages with a program that users get, and the programs' names.
 fn shipped() -> Result<Vec<(String, Vec<String>)>> {

@@ -25,8 +25,15 @@ pub const MAX_STOP_GRACE: Duration = Duration::from_secs(3600);
 pub mod runtime {
     /// Containers by the Docker engine.
     pub const DOCKER: &str = "docker";
+    /// Containers by containerd, without a Docker engine.
+    pub const CONTAINERD: &str = "containerd";
     /// Native processes.
     pub const PROCESS: &str = "process";
+
+    /// Whether a runtime runs images and nothing else.
+    pub(super) fn needs_image(name: &str) -> bool {
+        name == DOCKER || name == CONTAINERD
+    }
 }
 
 /// The words of a manifest, unchecked.
@@ -251,14 +258,15 @@ fn check_program(draft: &ServiceDraft, path: &str, faults: &mut Violations) {
     if !draft.runtime.is_empty() && !is_word(&draft.runtime) {
         faults.add(
             at("runtime"),
-            "must be the name of a runtime such as docker or process",
+            "must be the name of a runtime such as docker, containerd or process",
         );
     }
     let native =
         draft.runtime == runtime::PROCESS || draft.runtime.is_empty() && draft.image.is_empty();
     if draft.image.is_empty() {
-        if draft.runtime == runtime::DOCKER {
-            faults.add(at("image"), "is required by the runtime docker");
+        if runtime::needs_image(&draft.runtime) {
+            let runtime = &draft.runtime;
+            faults.add(at("image"), format!("is required by the runtime {runtime}"));
         } else if draft.command.is_empty() {
             faults.add(
                 at("command"),
@@ -268,7 +276,7 @@ fn check_program(draft: &ServiceDraft, path: &str, faults: &mut Violations) {
     } else if native {
         faults.add(
             at("image"),
-            "the runtime process takes no image: leave it out or use the runtime docker",
+            "the runtime process takes no image: leave it out or use the runtime docker or containerd",
         );
     } else if let Err(error) = image::check(&draft.image) {
         faults.add(at("image"), error.to_string());

@@ -266,11 +266,14 @@ pub(super) async fn watch_runtime(runtime: Arc<dyn Runtime>, news: mpsc::Sender<
                     return;
                 }
                 while let Some(event) = events.next().await {
-                    let id = match event {
-                        RuntimeEvent::Changed { instance, .. } => Some(AssignmentId(instance.0)),
-                        RuntimeEvent::Gap => None,
+                    let what = match event {
+                        RuntimeEvent::Changed { instance, .. } => {
+                            News::Hint(kind.clone(), Some(AssignmentId(instance.0)))
+                        }
+                        // The engine was away: it may offer again what it did not meanwhile.
+                        RuntimeEvent::Gap => News::Back(kind.clone()),
                     };
-                    if news.send(News::Hint(kind.clone(), id)).await.is_err() {
+                    if news.send(what).await.is_err() {
                         return;
                     }
                 }

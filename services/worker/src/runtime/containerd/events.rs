@@ -1,6 +1,6 @@
 //! The engine's events as hints, across its restarts.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use containerd_client::{
     events::{ContainerDelete, TaskExit, TaskOom, TaskPaused, TaskResumed, TaskStart},
@@ -20,24 +20,32 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How many hints wait for a slow reader; when it is full, the engine waits.
 const WAITING: usize = 64;
 
-/// Follows the engine until the reader is gone: when the connection breaks, one [`RuntimeEvent::Gap`] and then what happens from there on.
+/// Follows the engine until the reader is gone: when the connection breaks, one [`RuntimeEvent::Gap`] as soon as the engine answers
+/// again, and then what happens from there on.
 ///
-/// The engine answers a subscription only with its first event, so one that was just made may miss what happens within its first
-/// moments: the first thing told is a gap.
-pub(super) fn watch(engine: std::sync::Arc<Engine>) -> BoxStream<'static, RuntimeEvent> {
+/// The engine answers a subscription only with its first event, so what happens in the moments between asking and being heard can be
+/// missed; the caller looks by itself now and then anyway.
+pub(super) fn watch(engine: Arc<Engine>) -> BoxStream<'static, RuntimeEvent> {
     let (sender, receiver) = mpsc::channel(WAITING);
     tokio::spawn(async move {
+        let mut away = false;
         loop {
-            let followed = tokio::select! {
-                followed = follow(&engine, &sender) => followed,
-                () = sender.closed() => return,
-            };
-            if let Err(status) = followed {
-                tracing::debug!(%status, "engine events broke off");
+            if engine.version().version(call(())).await.is_ok() {
+                if away && sender.send(RuntimeEvent::Gap).await.is_err() {
+                    return;
+                }
+                let followed = tokio::select! {
+                    followed = follow(&engine, &sender) => followed,
+                    () = sender.closed() => return,
+                };
+                if let Err(status) = followed {
+                    tracing::debug!(%status, "engine events broke off");
+                }
             }
-            tokio::time::sleep(RETRY_EVERY).await;
-            if sender.send(RuntimeEvent::Gap).await.is_err() {
-                return;
+            away = true;
+            tokio::select! {
+                () = tokio::time::sleep(RETRY_EVERY) => {}
+                () = sender.closed() => return,
             }
         }
     });

@@ -13,7 +13,8 @@ use crate::runtime::{EventKind, InstanceId, RuntimeEvent, label};
 /// From one attempt to reach a silent engine to the next. An engine takes seconds to start, and the caller looks by itself anyway.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// Follows the engine for ever: when the connection breaks, one [`RuntimeEvent::Gap`] and then what happens from there on.
+/// Follows the engine for ever: when the connection breaks, one [`RuntimeEvent::Gap`] as soon as the engine answers again, and
+/// then what happens from there on.
 pub(super) fn watch(docker: Docker) -> BoxStream<'static, RuntimeEvent> {
     // The engine is first asked when the stream is polled; it remembers, so what happens until then is not missed.
     let first = follow(&docker, SystemTime::now()).boxed();
@@ -24,7 +25,10 @@ pub(super) fn watch(docker: Docker) -> BoxStream<'static, RuntimeEvent> {
                 Some(Some(event)) => return Some((event, (docker, events))),
                 Some(None) => {}
                 None => {
-                    tokio::time::sleep(RETRY_EVERY).await;
+                    // The gap is told when the engine can be asked what it missed.
+                    while docker.ping().await.is_err() {
+                        tokio::time::sleep(RETRY_EVERY).await;
+                    }
                     let again = follow(&docker, SystemTime::now()).boxed();
                     return Some((RuntimeEvent::Gap, (docker, again)));
                 }
