@@ -13,6 +13,7 @@ use edgeio_server::{
     bounded,
     grpc::{Api, Listener},
     shutdown::Shutdown,
+    tls::Tls,
 };
 use edgeio_tier::{
     access::denials,
@@ -51,6 +52,7 @@ pub enum ClusterError {
 pub struct Cluster {
     config: Config,
     listener: Listener,
+    tls: Option<Tls>,
     context: Context,
     identity: Arc<Identity>,
     name: String,
@@ -67,6 +69,9 @@ impl Cluster {
             .map_err(TierError::from)?;
         assembly::make_data_dir(&config.tier)?;
         let identity = Arc::new(Identity::open(&config.tier.data_dir)?);
+        let reached_as = [config.advertise.as_str()];
+        let tls = Tls::open(&config.serve, &config.tier.data_dir, "cluster", &reached_as)
+            .map_err(TierError::from)?;
         let own = Owner::Cluster(identity.id);
         let context = assembly::open(&config.tier, "cluster.db", own, "worker").await?;
         let name = if config.name.is_empty() {
@@ -76,7 +81,8 @@ impl Cluster {
         };
         Ok(Self {
             config,
-            listener,
+            listener: listener.secure(tls.clone()),
+            tls,
             context,
             identity,
             name,
@@ -98,6 +104,7 @@ impl Cluster {
         let Self {
             config,
             listener,
+            tls,
             context,
             identity,
             name,
@@ -143,10 +150,12 @@ impl Cluster {
         let signer = Signer::new(identity.machine_key()?);
         let dial = Dial { register, signer };
         let reporting = tokio::spawn(report(context, root, dial, identity.id, stop.clone()));
+        let renewal = tls.map(|tls| tokio::spawn(tls.keep(stop.clone())));
         let tasks = loops
             .start(Arc::new(bridges), &stop)
             .into_iter()
-            .chain([reporting, recording]);
+            .chain([reporting, recording])
+            .chain(renewal);
         Ok(assembly::serve(api, listener, config.serve.drain_timeout, tasks, stop).await?)
     }
 

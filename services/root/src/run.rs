@@ -9,6 +9,7 @@ use edgeio_server::{
     bounded,
     grpc::{Api, Listener},
     shutdown::Shutdown,
+    tls::Tls,
 };
 use edgeio_tier::{
     access::denials,
@@ -32,6 +33,7 @@ const NAME: &str = "root";
 pub struct Root {
     config: Config,
     listener: Listener,
+    tls: Option<Tls>,
     context: Context,
 }
 
@@ -43,10 +45,12 @@ impl Root {
     pub async fn open(config: Config) -> Result<Self, TierError> {
         let listener = Listener::bind(config.serve.listen).await?;
         assembly::make_data_dir(&config.tier)?;
+        let tls = Tls::open(&config.serve, &config.tier.data_dir, NAME, &[])?;
         let context = assembly::open(&config.tier, "root.db", Owner::Root, "cluster").await?;
         Ok(Self {
             config,
-            listener,
+            listener: listener.secure(tls.clone()),
+            tls,
             context,
         })
     }
@@ -65,6 +69,7 @@ impl Root {
         let Self {
             config,
             listener,
+            tls,
             context,
         } = self;
         let loops = Loops::new(context.clone());
@@ -98,10 +103,12 @@ impl Root {
             .service(application_service(apps, stop.clone()))
             .service(cluster_service(Children::new(&context, NAME), stop.clone()))
             .service(bounded!(ClusterLinkServiceServer::new(link)));
+        let renewal = tls.map(|tls| tokio::spawn(tls.keep(stop.clone())));
         let tasks = loops
             .start(Arc::new(streams), &stop)
             .into_iter()
-            .chain([recording]);
+            .chain([recording])
+            .chain(renewal);
         assembly::serve(api, listener, config.serve.drain_timeout, tasks, stop).await
     }
 }

@@ -105,6 +105,7 @@ where
     if let Err(error) = telemetry::init(telemetry(&config)) {
         return failed(program, &error);
     }
+    crate::tls::install_provider();
     tracing::info!(
         program = program.name,
         version = program.version,

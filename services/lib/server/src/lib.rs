@@ -1,4 +1,4 @@
-//! The chassis that every binary shares: config, telemetry, health, reflection, shutdown, status map.
+//! The chassis that every binary shares: config, telemetry, TLS, health, reflection, shutdown, status map.
 //!
 //! A binary's `main` is [`launch::launch`] with the parts of this crate: [`mod@config`], [`telemetry`],
 //! [`shutdown`], a bound [`grpc::Listener`] and an [`grpc::Api`]. Here is nothing that knows what
@@ -8,6 +8,8 @@ pub mod auth;
 pub mod config;
 pub mod grpc;
 pub mod launch;
+pub mod pki;
 pub mod shutdown;
 pub mod status;
 pub mod telemetry;
+pub mod tls;

@@ -10,6 +10,7 @@ use edgeio_proto::link::v1;
 use edgeio_server::{
     grpc::{Api, BindError, Listener, ServeError, Served},
     shutdown::Shutdown,
+    tls::TlsError,
 };
 use edgeio_store::StoreError;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -41,6 +42,9 @@ pub enum TierError {
         #[source]
         source: std::io::Error,
     },
+    /// Its certificate cannot be had.
+    #[error("secure the API")]
+    Tls(#[from] TlsError),
     /// Its server failed.
     #[error("serve")]
     Serve(#[from] ServeError),

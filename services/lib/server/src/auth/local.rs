@@ -12,6 +12,8 @@ pub enum Reach {
     Loopback,
     /// From everywhere: the operator gave `--insecure`.
     Anywhere,
+    /// From nowhere: callers come with credentials.
+    Nowhere,
 }
 
 /// Calls without credentials are the principal `dev`, with a configured role.
@@ -37,7 +39,12 @@ impl Authenticate for Local {
         let near = peer
             .address
             .is_some_and(|from| from.ip().to_canonical().is_loopback());
-        Ok((near || self.reach == Reach::Anywhere).then(|| Principal::dev(self.role)))
+        let known = match self.reach {
+            Reach::Loopback => near,
+            Reach::Anywhere => true,
+            Reach::Nowhere => false,
+        };
+        Ok(known.then(|| Principal::dev(self.role)))
     }
 }
 

@@ -1,10 +1,14 @@
-//! What every serving binary configures, and the bind rule: loopback unless `--insecure`.
+//! What every serving binary configures, and the bind rule: loopback unless there is TLS, or `--insecure`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Check, Validate};
 use crate::auth::{Local, Reach, Role};
+use crate::tls::TlsMode;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 crate::config! {
     /// Where and how a binary serves its API. Used by [`Flat`](super::Flat), so its keys have no
@@ -12,7 +16,7 @@ crate::config! {
     pub struct ServeConfig {
         /// Address of the gRPC API: an IP address and a port. Port 0 takes any free port.
         pub listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 10000)),
-        /// Allow an API without credentials on an address that other machines reach. Everyone who
+        /// Allow an API without credentials on an address that other machines reach, with or without TLS. Everyone who
         /// reaches it may then do everything that `local_role` may.
         pub insecure: bool = false,
         /// How long a graceful stop may take before open calls are cut.
@@ -24,23 +28,84 @@ crate::config! {
         /// Answer questions about the API's own form (gRPC reflection), so that `grpcurl HOST list` works. It says nothing
         /// that is not public.
         pub reflection: bool = true,
+        /// TLS of the API: `off`; `builtin`, by a certificate authority that this server makes and keeps in its data
+        /// directory (see the command `ca`); or `files`, by `tls_cert` and `tls_key`. With TLS a call without a credential
+        /// is nobody's, also from this machine.
+        pub tls: TlsMode = TlsMode::Off,
+        /// With `tls` = `files`: the server's certificate and those between it and its authority, in PEM form. Taken up
+        /// within seconds when it changes.
+        pub tls_cert: Option<PathBuf>,
+        /// With `tls` = `files`: the private key of `tls_cert`, in PEM form.
+        pub tls_key: Option<PathBuf>,
+        /// With `tls` = `builtin`: further host names and addresses under which this server is reached. It knows its own
+        /// host name, `listen`, and loopback.
+        pub tls_names: Vec<String>,
+        /// With `tls` = `builtin`: how long a certificate authority is valid.
+        // Machines at the edge are forgotten for years, and rotate without being touched only if they are on meanwhile.
+        pub tls_ca_life: Duration = DAY * 3650,
+        /// With `tls` = `builtin`: after which part of its life, in percent, a new authority is made beside it. Whoever
+        /// calls between that and the end of the old one is never shut out.
+        pub tls_ca_rotate_at: u32 = 80,
+        /// With `tls` = `builtin`: how long the server's certificate is valid. It is renewed after two thirds.
+        pub tls_leaf_life: Duration = DAY * 30,
     }
 }
 
 impl Validate for ServeConfig {
     fn validate(&self, check: &mut Check<'_>) {
-        bind_rule(check, "listen", self.listen, self.insecure);
+        bind_rule(check, "listen", self.listen, self.tls, self.insecure);
+        let files = [("tls_cert", &self.tls_cert), ("tls_key", &self.tls_key)];
+        for (field, path) in files {
+            match (self.tls, path) {
+                (TlsMode::Files, None) => check.fail(
+                    field,
+                    "`tls` is `files`, but there is no such file",
+                    "name the file, or write `tls` = `builtin`",
+                ),
+                (TlsMode::Off | TlsMode::Builtin, Some(_)) => check.fail(
+                    field,
+                    format!("it is not used, since `tls` is `{}`", self.tls),
+                    "write `tls` = `files`, or leave it away",
+                ),
+                (TlsMode::Files, Some(_)) | (TlsMode::Off | TlsMode::Builtin, None) => {}
+            }
+        }
+        if !(1..=99).contains(&self.tls_ca_rotate_at) {
+            check.fail(
+                "tls_ca_rotate_at",
+                "it is a part of a hundred, and something must be left for both",
+                "write a number from 1 to 99",
+            );
+        }
+        if self.tls_leaf_life < LEAST_LEAF_LIFE {
+            check.fail(
+                "tls_leaf_life",
+                "it would end before it is renewed",
+                "write at least `10s`; `30days` is the default",
+            );
+        }
+        if self.tls_ca_life < self.tls_leaf_life {
+            check.fail(
+                "tls_ca_life",
+                "the authority would end before what it signs",
+                "write more than `tls_leaf_life`",
+            );
+        }
     }
 }
+
+/// It is looked at 20 times in its life, and a clock of certificates counts seconds.
+const LEAST_LEAF_LIFE: Duration = Duration::from_secs(10);
 
 impl ServeConfig {
     /// Who calls, as long as no identity is configured.
     #[must_use]
     pub const fn local(&self) -> Local {
-        let reach = if self.insecure {
-            Reach::Anywhere
-        } else {
-            Reach::Loopback
+        let reach = match (self.insecure, self.tls) {
+            (true, _) => Reach::Anywhere,
+            (false, TlsMode::Off) => Reach::Loopback,
+            // A reverse proxy on this machine would make everybody a local caller.
+            (false, TlsMode::Builtin | TlsMode::Files) => Reach::Nowhere,
         };
         Local {
             role: self.local_role,
@@ -50,16 +115,23 @@ impl ServeConfig {
 }
 
 /// Reports a listen address that is not loopback while nothing identifies callers.
-pub fn bind_rule(check: &mut Check<'_>, field: &str, address: SocketAddr, insecure: bool) {
-    if insecure || address.ip().to_canonical().is_loopback() {
+pub fn bind_rule(
+    check: &mut Check<'_>,
+    field: &str,
+    address: SocketAddr,
+    tls: TlsMode,
+    insecure: bool,
+) {
+    if insecure || tls != TlsMode::Off || address.ip().to_canonical().is_loopback() {
         return;
     }
-    let flag = check.flag("insecure");
+    let (flag, tls) = (check.flag("insecure"), check.flag("tls"));
     check.fail(
         field,
         format!("`{address}` can be reached from other machines and calls need no credentials"),
         format!(
-            "write a loopback address such as `127.0.0.1:{}`, or allow it with {flag}",
+            "write a loopback address such as `127.0.0.1:{}`, encrypt and ask for credentials with {tls} builtin, or \
+             allow it with {flag}",
             address.port()
         ),
     );

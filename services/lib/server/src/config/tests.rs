@@ -248,7 +248,7 @@ fn the_bind_rule_names_the_field_and_the_remedy() {
         "{text}"
     );
     assert!(
-        text.contains("`127.0.0.1:10000`, or allow it with --insecure"),
+        text.contains("`127.0.0.1:10000`, encrypt and ask for credentials with --tls builtin, or allow it with --insecure"),
         "{text}"
     );
     assert!(
@@ -258,6 +258,8 @@ fn the_bind_rule_names_the_field_and_the_remedy() {
             .insecure
     );
     assert!(!run(&["--insecure=false"], &[]).config.serve.insecure);
+    let secure = run(&["--listen", "0.0.0.0:10000", "--tls", "builtin"], &[]);
+    assert!(!secure.config.serve.insecure);
     run(&["--listen", "[::1]:10000"], &[]);
     run(&["--listen", "[::ffff:127.0.0.1]:10000"], &[]);
 }

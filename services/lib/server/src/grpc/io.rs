@@ -13,9 +13,12 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 
+use super::handshakes::Handshakes;
 use crate::shutdown::Shutdown;
+use crate::tls::Tls;
 
 /// Why a socket could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,7 @@ pub struct BindError {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    tls: Option<Tls>,
 }
 
 impl Listener {
@@ -45,7 +49,18 @@ impl Listener {
         let failed = |source| BindError { address, source };
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address })
+        Ok(Self {
+            socket,
+            address,
+            tls: None,
+        })
+    }
+
+    /// Speaks TLS, if there is one to speak it with; and nothing else then.
+    #[must_use]
+    pub fn secure(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// The bound address, with the real port.
@@ -53,11 +68,18 @@ impl Listener {
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub const fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
 }
 
 /// The accepted connections of a listener.
 pub(super) struct Incoming {
     accepted: TcpIncoming,
+    handshakes: Option<Handshakes>,
     cut: Shutdown,
 }
 
@@ -65,7 +87,19 @@ impl Incoming {
     pub(super) fn new(listener: Listener, cut: Shutdown) -> Self {
         // Small messages must not wait for the acknowledgement of the one before.
         let accepted = TcpIncoming::from(listener.socket).with_nodelay(Some(true));
-        Self { accepted, cut }
+        let handshakes = listener.tls.map(|tls| Handshakes::new(tls.config()));
+        Self {
+            accepted,
+            handshakes,
+            cut,
+        }
+    }
+
+    fn connection(&self, socket: Socket) -> Connection {
+        Connection {
+            socket,
+            cut: Box::pin(self.cut.wait()),
+        }
     }
 }
 
@@ -73,17 +107,33 @@ impl Stream for Incoming {
     type Item = io::Result<Connection>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let accepted = Pin::new(&mut self.accepted).poll_next(context);
-        accepted.map_ok(|socket| Connection {
-            socket,
-            cut: Box::pin(self.cut.wait()),
-        })
+        let this = &mut *self;
+        let Some(handshakes) = &mut this.handshakes else {
+            let accepted = Pin::new(&mut this.accepted).poll_next(context);
+            return accepted.map_ok(|socket| this.connection(Socket::Plain(socket)));
+        };
+        while handshakes.has_room() {
+            match Pin::new(&mut this.accepted).poll_next(context) {
+                Poll::Ready(Some(Ok(socket))) => handshakes.begin(socket),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => break,
+            }
+        }
+        let ready = handshakes.poll_next(context);
+        ready.map(|stream| Some(Ok(this.connection(Socket::Tls(stream)))))
     }
+}
+
+/// What a connection's bytes go through.
+enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// A connection that ends when the cut is fired.
 pub(super) struct Connection {
-    socket: TcpStream,
+    socket: Socket,
     cut: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -91,8 +141,27 @@ impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.socket.connect_info()
+        match &self.socket {
+            Socket::Plain(socket) => socket.connect_info(),
+            Socket::Tls(stream) => stream.get_ref().0.connect_info(),
+        }
     }
+}
+
+/// Does the same to whichever stream it is.
+macro_rules! either {
+    ($connection:expr, $stream:ident => $do:expr) => {
+        match &mut $connection.socket {
+            Socket::Plain($stream) => {
+                let $stream = Pin::new($stream);
+                $do
+            }
+            Socket::Tls($stream) => {
+                let $stream = Pin::new(&mut **$stream);
+                $do
+            }
+        }
+    };
 }
 
 impl AsyncRead for Connection {
@@ -105,7 +174,7 @@ impl AsyncRead for Connection {
         if self.cut.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        Pin::new(&mut self.socket).poll_read(context, buffer)
+        either!(self, stream => stream.poll_read(context, buffer))
     }
 }
 
@@ -115,7 +184,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
+        either!(self, stream => stream.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -123,18 +192,21 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, bytes)
+        either!(self, stream => stream.poll_write_vectored(context, bytes))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        match &self.socket {
+            Socket::Plain(socket) => socket.is_write_vectored(),
+            Socket::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        either!(self, stream => stream.poll_flush(context))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        either!(self, stream => stream.poll_shutdown(context))
     }
 }

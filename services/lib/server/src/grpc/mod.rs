@@ -4,10 +4,11 @@
 //! a span a call, panics caught, callers authenticated. [`Api::serve`] ends under one deadline:
 //! readiness goes down, accepting stops, open calls drain, and what is still open is cut and named.
 //!
-//! Deliberately absent: TLS and gRPC-Web (with identity, later), and `max_connection_age` (worth
+//! Deliberately absent: gRPC-Web, and `max_connection_age` (worth
 //! its reconnects only behind a load balancer, and a child must first know to attach again before).
 
 mod body;
+mod handshakes;
 mod inflight;
 mod io;
 mod layer;
@@ -183,7 +184,7 @@ impl Api {
             reflection::add(&mut self.routes, &self.names).map_err(ServeError::Reflection)?;
         }
         let address = listener.address();
-        tracing::info!(%address, services = ?self.names, "serving grpc");
+        tracing::info!(%address, tls = listener.is_secure(), services = ?self.names, "serving grpc");
 
         let (cut, cut_token) = Shutdown::new();
         let layer = ChassisLayer::new(Shared {

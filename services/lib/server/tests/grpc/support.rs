@@ -14,10 +14,11 @@ use edgeio_proto::api::v1::{
     ListRequest, ListResponse, ResolveHeldRequest, ResolveHeldResponse, ScaleRequest,
     ScaleResponse, WatchRequest, WatchResponse, watch_response,
 };
-use edgeio_server::auth::{Local, Reach, Role, principal};
+use edgeio_server::auth::{Authenticate, Local, Reach, Role, principal};
 use edgeio_server::grpc::{Api, InFlight, Limits, Listener, OpenCall, RequestId, Served};
 use edgeio_server::shutdown::{Shutdown, Trigger};
 use edgeio_server::status::{Classify, Kind, status};
+use edgeio_server::tls::Tls;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tokio::task::JoinHandle;
@@ -161,11 +162,24 @@ impl Running {
     }
 
     pub(crate) async fn with(limits: Limits, drain: Duration) -> Self {
-        let (trigger, stop) = Shutdown::new();
         let auth = Arc::new(Local {
             role: Role::Deployer,
             reach: Reach::Loopback,
         });
+        Self::begin(limits, drain, auth, None).await
+    }
+
+    pub(crate) async fn secured(auth: Arc<dyn Authenticate>, tls: Option<Tls>) -> Self {
+        Self::begin(Limits::default(), PATIENCE, auth, tls).await
+    }
+
+    async fn begin(
+        limits: Limits,
+        drain: Duration,
+        auth: Arc<dyn Authenticate>,
+        tls: Option<Tls>,
+    ) -> Self {
+        let (trigger, stop) = Shutdown::new();
         let actor = Actor { stop: stop.clone() };
         let api = Api::new(auth)
             .limits(limits)
@@ -175,7 +189,11 @@ impl Running {
         let in_flight = api.in_flight();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap())
             .await
-            .unwrap();
+            .unwrap()
+            .secure(tls.clone());
+        if let Some(tls) = tls {
+            tokio::spawn(tls.keep(stop.clone()));
+        }
         let address = listener.address();
         let server = tokio::spawn(async move { api.serve(listener, stop, drain).await.unwrap() });
         Self {
