@@ -1,6 +1,6 @@
-//! NATS to gRPC and back; owns subject names and the NATS client.
+//! NATS to gRPC and back; owns the NATS client.
 //!
-//! - [`subject`]: the names on the bus.
+//! - [`subject`]: the names on the bus, which stand beside the messages.
 //! - [`bus`]: the seam between the link's messages and a broker, and its NATS implementation. Workers use it too.
 //! - [`relay`]: the bridge itself, one gRPC stream to the cluster and one NATS connection.
 //! - [`broker`]: a nats-server as a child process, for development and tests.
@@ -10,6 +10,6 @@
 pub mod broker;
 pub mod bus;
 pub mod relay;
-pub mod subject;
 
+pub use edgeio_proto::subject;
 pub use relay::{Config, RunError, run};

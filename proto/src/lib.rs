@@ -1,6 +1,9 @@
 //! Contracts of edgeIO: the `.proto` files, their generated code and descriptor set.
 //!
-//! Nothing is written by hand here but the module tree, and what a machine's token says. The `.proto` files under `edgeio/` are the reference.
+//! Nothing is written by hand here but the module tree, what a machine's token says, and [`subject`], the names under which the
+//! messages travel on the bus. The `.proto` files under `edgeio/` are the reference.
+
+pub mod subject;
 
 /// `edgeio.api`: what people use.
 pub mod api {

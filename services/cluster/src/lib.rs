@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod bridges;
+pub mod broker;
 pub mod config;
 pub mod identity;
 mod run;

@@ -4,7 +4,8 @@
 //!
 //! Every variable part is a [`Uuid`], so no wildcard, dot or space of anyone's choosing can enter a subject: a
 //! worker named `*` would otherwise read another worker's commands. Parsing takes exactly what building gives,
-//! so an id has one spelling on the bus. Deliberately absent: display names, which are not unique.
+//! so an id has one spelling on the bus. It stands beside the messages, since both ends need it: who uses a subject (bridge,
+//! worker) and who says who may (cluster). Deliberately absent: display names, which are not unique.
 
 use std::fmt;
 use std::str::FromStr;
@@ -103,6 +104,48 @@ pub fn every_telemetry(cluster: Uuid) -> String {
     format!("{ROOT}.{cluster}.{WORKER}.*.telemetry")
 }
 
+/// The filter that matches the orders to every worker of `cluster`. For bridges only.
+#[must_use]
+pub fn every_control(cluster: Uuid) -> String {
+    format!("{ROOT}.{cluster}.{WORKER}.*.control")
+}
+
+/// The filter that matches one way of every stream of every worker of `cluster`. For bridges only.
+#[must_use]
+pub fn every_stream(cluster: Uuid, way: Way) -> String {
+    format!("{ROOT}.{cluster}.{WORKER}.*.stream.*.{way}")
+}
+
+/// The filter that matches one way of every stream of one worker.
+#[must_use]
+pub fn streams_of(cluster: Uuid, worker: Uuid, way: Way) -> String {
+    format!("{ROOT}.{cluster}.{WORKER}.{worker}.stream.*.{way}")
+}
+
+/// Where answers to requests of `client`, a worker or a bridge, arrive: a prefix that is its own.
+#[must_use]
+pub fn inbox(client: Uuid) -> String {
+    format!("_INBOX_{client}")
+}
+
+/// The filter that matches every answer to `client`.
+#[must_use]
+pub fn every_answer(client: Uuid) -> String {
+    format!("{}.>", inbox(client))
+}
+
+/// Where a nats-server takes a newly signed account: the only subject of its system account that anyone of ours may use.
+pub const CLAIMS_UPDATE: &str = "$SYS.REQ.CLAIMS.UPDATE";
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        })
+    }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{ROOT}.{}.{WORKER}.{}.", self.cluster, self.worker)?;
@@ -110,14 +153,7 @@ impl fmt::Display for Subject {
             Channel::Control => f.write_str("control"),
             Channel::Report => f.write_str("report"),
             Channel::Telemetry => f.write_str("telemetry"),
-            Channel::Stream {
-                session,
-                way: Way::Up,
-            } => write!(f, "stream.{session}.up"),
-            Channel::Stream {
-                session,
-                way: Way::Down,
-            } => write!(f, "stream.{session}.down"),
+            Channel::Stream { session, way } => write!(f, "stream.{session}.{way}"),
         }
     }
 }
@@ -250,5 +286,23 @@ mod tests {
             every_telemetry(cluster),
             starred(Subject::telemetry(cluster, worker))
         );
+        assert_eq!(
+            every_control(cluster),
+            starred(Subject::control(cluster, worker))
+        );
+        for way in [Way::Up, Way::Down] {
+            let session = Uuid::from_u128(3);
+            let stream = Subject {
+                cluster,
+                worker,
+                channel: Channel::Stream { session, way },
+            };
+            let any = stream.to_string().replace(&session.to_string(), "*");
+            assert_eq!(streams_of(cluster, worker, way), any);
+            assert_eq!(
+                every_stream(cluster, way),
+                any.replace(&worker.to_string(), "*")
+            );
+        }
     }
 }
