@@ -9,7 +9,7 @@ use std::{
 };
 
 use edgeio_server::{
-    config::{Check, Flat, Validate},
+    config::{Check, Flat, Program, Validate},
     telemetry::TelemetryConfig,
 };
 
@@ -17,6 +17,16 @@ use super::{
     keys::{DIRECTORY, Keys, KeysError},
     server::{Listeners, TlsFiles, render},
     token::MintError,
+};
+
+/// What is said on the command line.
+pub const WORD: &str = "nats-config";
+
+/// The command.
+pub const PROGRAM: Program = Program {
+    name: "edgeio-cluster nats-config",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Writes the configuration of this cluster's nats-server, which then lets in whom the cluster let in: nats-server -c FILE.",
 };
 
 /// The file that is written.
