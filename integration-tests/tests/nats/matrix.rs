@@ -108,8 +108,8 @@ async fn publishing(server: &Path) -> Result<()> {
         bed.bridge.subscribe(&filter).await?;
     }
     bed.bridge.settled().await?;
-    for index in 0..ids.len() {
-        let own = bed.subjects(ids[index]);
+    for (index, id) in ids.iter().enumerate() {
+        let own = bed.subjects(*id);
         let worker = &mut bed.workers[index];
         for (subject, _) in own.iter().filter(|(_, up)| !up) {
             worker.subscribe(subject).await?;
