@@ -1,15 +1,18 @@
 //! `edgeio-cluster nats-config`: writes what a nats-server needs to know of this cluster.
 
 use std::{
+    ffi::OsString,
     fs, io,
     io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::ExitCode,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use edgeio_server::{
     config::{Check, Flat, Program, Validate},
+    launch::{Threads, launch_with},
     telemetry::TelemetryConfig,
 };
 
@@ -20,10 +23,10 @@ use super::{
 };
 
 /// What is said on the command line.
-pub const WORD: &str = "nats-config";
+const WORD: &str = "nats-config";
 
 /// The command.
-pub const PROGRAM: Program = Program {
+const PROGRAM: Program = Program {
     name: "edgeio-cluster nats-config",
     version: env!("CARGO_PKG_VERSION"),
     about: "Writes the configuration of this cluster's nats-server, which then lets in whom the cluster let in: nats-server -c FILE.",
@@ -100,12 +103,20 @@ impl Validate for NatsConfig {
     }
 }
 
-impl NatsConfig {
-    /// What is logged.
-    #[must_use]
-    pub fn logging(&self) -> &TelemetryConfig {
-        &self.telemetry
+/// Runs the command, if it is what these arguments (the program's name first) ask for.
+pub fn dispatch(argv: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    let mut argv: Vec<OsString> = argv.collect();
+    if argv.get(1).is_none_or(|word| word != WORD) {
+        return None;
     }
+    argv.remove(1);
+    Some(launch_with(
+        &PROGRAM,
+        argv,
+        Threads::One,
+        |config: &NatsConfig| &config.telemetry,
+        |config, _| run(config),
+    ))
 }
 
 /// Why the configuration was not written.
