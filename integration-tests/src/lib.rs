@@ -1,4 +1,5 @@
-//! Test bed over real processes, stories, simulation and benches.
+//! Test bed over real processes, stories, simulation, hostile input and benches.
 
 pub mod sim;
+pub mod targets;
 pub mod testbed;

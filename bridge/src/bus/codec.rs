@@ -42,11 +42,10 @@ pub(super) fn channel_of(message: &ChildMessage) -> Channel {
 
 /// What a worker of `cluster` said. It is read to be checked, and passed on as it came: what a newer worker put in, a newer
 /// cluster understands. So is a message of a kind that is not known here.
-pub(super) fn decode_up(
-    cluster: Uuid,
-    subject: &str,
-    payload: &Bytes,
-) -> Result<FromWorker, Malformed> {
+///
+/// # Errors
+/// It is no message of one of its workers, by its form, its size, its subject or its sender.
+pub fn decode_up(cluster: Uuid, subject: &str, payload: &Bytes) -> Result<FromWorker, Malformed> {
     let subject = subject.parse::<Subject>()?;
     let message: ChildMessage = decode(payload)?;
     if payload.is_empty() {
@@ -76,7 +75,10 @@ pub(super) fn decode_up(
 }
 
 /// What the cluster said to this worker.
-pub(super) fn decode_down(payload: &[u8]) -> Result<ParentMessage, Malformed> {
+///
+/// # Errors
+/// It is no message, or too large.
+pub fn decode_down(payload: &[u8]) -> Result<ParentMessage, Malformed> {
     let message: ParentMessage = decode(payload)?;
     if message.message.is_none() {
         return Err(Malformed::Empty);

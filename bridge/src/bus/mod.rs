@@ -9,6 +9,8 @@ pub mod chaos;
 mod codec;
 pub mod nats;
 
+pub use codec::{decode_down, decode_up};
+
 use std::time::Duration;
 
 use async_trait::async_trait;

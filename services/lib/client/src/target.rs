@@ -71,7 +71,8 @@ impl FromStr for Target {
             .filter(|host| !host.is_empty())
             .ok_or_else(bad_host)?;
         let bracketed = host.starts_with('[');
-        if host.contains(':') && !bracketed {
+        // The library takes `x[::1]` for a host, of which only a part would be dialled.
+        if host.contains([':', '[', ']']) && !(bracketed && host.ends_with(']')) {
             return Err(bad_host());
         }
         match uri.port() {

@@ -65,21 +65,24 @@ fn is_host(text: &str) -> bool {
         .split_once(':')
         .map_or((text, None), |(host, port)| (host, Some(port)));
     let looks = host.contains('.') || port.is_some() || host == "localhost";
-    looks
-        && !host.is_empty()
-        && host
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-')
-        && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    looks && host.split('.').all(is_label) && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
+/// A part of a host name between its dots.
+fn is_label(text: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric();
+    text.starts_with(word) && text.ends_with(word) && text.chars().all(|c| word(c) || c == '-')
+}
+
+/// A part of a path: words with one dot, one or two underscores, or dashes between them.
 fn is_component(text: &str) -> bool {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let mut between = text.split(word).filter(|separator| !separator.is_empty());
     text.starts_with(word)
         && text.ends_with(word)
-        && text
-            .chars()
-            .all(|c| word(c) || matches!(c, '.' | '_' | '-'))
+        && between.all(|separator| {
+            matches!(separator, "." | "_" | "__") || separator.bytes().all(|b| b == b'-')
+        })
 }
 
 #[cfg(test)]
@@ -96,6 +99,7 @@ mod tests {
             "127.0.0.1:5000/a/b:v1",
             "localhost/x",
             "ghcr.io/org/app:1.0",
+            "a.b_c__d---e/f:1..2",
             &format!("app@sha256:{hex}"),
             &format!("r:5000/app:1@sha256:{hex}"),
         ] {
@@ -115,6 +119,12 @@ mod tests {
             "a@md5:1",
             "é",
             "-a",
+            "../a",
+            "a..b",
+            "a._b",
+            "a___b",
+            "x./a",
+            "a-.b/c",
         ] {
             assert!(check(bad).is_err(), "{bad}");
         }

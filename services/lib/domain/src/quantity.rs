@@ -87,7 +87,7 @@ fn scaled(text: &str, unit: i128, max: i64) -> Result<i64, QuantityError> {
         .checked_mul(times)
         .and_then(|n| n.checked_mul(unit))
         .ok_or_else(range)?;
-    let value = (scaled + divisor - 1) / divisor;
+    let value = scaled.checked_add(divisor - 1).ok_or_else(range)? / divisor;
     i64::try_from(value)
         .ok()
         .filter(|value| *value <= max)

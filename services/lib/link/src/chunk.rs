@@ -50,6 +50,10 @@ pub fn split<T: Message>(entries: Vec<T>) -> Vec<Vec<T>> {
     parts
 }
 
+/// Most parts of one message: 4 GiB of entries, far beyond what a child holds. A sender that names more would have this side
+/// collect without end.
+const MOST_PARTS: u32 = 1 << 16;
+
 /// Collects the parts of one chunked message.
 #[derive(Debug)]
 pub struct Assembly<K, T> {
@@ -79,7 +83,7 @@ impl<K: PartialEq, T> Assembly<K, T> {
             self.key = Some(key);
         }
         let chunks = chunks.max(1);
-        if chunk >= chunks {
+        if chunk >= chunks || chunks > MOST_PARTS {
             return None;
         }
         self.parts.insert(chunk, part);

@@ -24,7 +24,7 @@ pub fn is_ahead(point: &Accepted, said: &Accepted) -> bool {
 #[must_use]
 pub fn adopt(point: &Accepted, said: &Accepted) -> Option<u64> {
     let unknown = said.lineage != point.lineage || is_ahead(point, said);
-    unknown.then(|| point.issuer_epoch.max(said.issuer_epoch.saturating_add(1)))
+    unknown.then(|| point.issuer_epoch.max(said.issuer_epoch + 1))
 }
 
 /// The newest order for an assignment, as the parent has recorded it.

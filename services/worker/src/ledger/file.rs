@@ -197,8 +197,11 @@ fn hold(lock: &File) -> Result<(), Errno> {
     }
 }
 
-/// The state that a journal leads to, and the length of its good part.
-pub(super) fn replay(bytes: &[u8], path: &Path) -> Result<(Snapshot, usize), LedgerError> {
+/// The state that a journal leads to, and the length of its good part. `path` stands for it in errors.
+///
+/// # Errors
+/// It is damaged, or another version's.
+pub fn replay(bytes: &[u8], path: &Path) -> Result<(Snapshot, usize), LedgerError> {
     let (records, length) = match frame::read(bytes) {
         Found::Records(records, length) => (records, length),
         Found::Damaged(offset) => {

@@ -21,7 +21,7 @@ use edgeio_domain::{
     time::Time,
 };
 
-pub use file::FileLedger;
+pub use file::{FileLedger, replay};
 pub(crate) use file::{make_private, sync_directory};
 pub use memory::MemoryLedger;
 

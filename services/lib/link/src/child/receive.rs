@@ -175,6 +175,11 @@ impl Child {
         if !of_session {
             return Vec::new();
         }
+        let counts = [issuer_epoch, revision];
+        if counts.iter().any(|number| *number > convert::MAX_COUNT) {
+            // It could not be told as accepted, nor read from the ledger.
+            return Vec::new();
+        }
         let point = Accepted {
             lineage,
             issuer_epoch,

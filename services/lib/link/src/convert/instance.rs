@@ -8,7 +8,7 @@ use edgeio_domain::{
 };
 use edgeio_proto::link::v1;
 
-use super::{WireError, desired_to_wire, id};
+use super::{WireError, count, desired_to_wire, id};
 
 /// Reads a phase.
 ///
@@ -103,7 +103,7 @@ pub fn observed_from_wire(report: &v1::InstanceReport, now: Time) -> Result<Obse
         .running_for_ms
         .map(|age| Time(now.0.saturating_sub_unsigned(age)));
     Ok(Observed {
-        generation: report.generation,
+        generation: count("generation", report.generation)?,
         restart_count: report.restart_count,
         phase: phase_from_wire(report.phase)?,
         reason: report.reason.clone(),

@@ -20,6 +20,10 @@ pub use instance::{
 };
 pub use order::{desired_from_wire, desired_to_wire, order_from_wire};
 
+/// The largest revision, epoch or generation that is believed. No database counts so far; what is believed can always be
+/// counted beyond, by a parent that must stand above what its child has accepted.
+pub const MAX_COUNT: u64 = 1 << 62;
+
 /// What cannot be understood in a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("field {field} cannot be understood: {what}")]
@@ -50,6 +54,17 @@ pub fn id<T: FromStr>(field: &'static str, text: &str) -> Result<T, WireError> {
     })
 }
 
+/// Reads a number that a database has counted.
+///
+/// # Errors
+/// It is larger than [`MAX_COUNT`].
+pub fn count(field: &'static str, number: u64) -> Result<u64, WireError> {
+    if number > MAX_COUNT {
+        return Err(WireError::new(field, format!("{number} is out of range")));
+    }
+    Ok(number)
+}
+
 /// Reads a spec's hash.
 ///
 /// # Errors
@@ -68,12 +83,12 @@ pub fn digest(bytes: &[u8]) -> Option<Digest16> {
 /// Reads the point up to which a child has accepted.
 ///
 /// # Errors
-/// The lineage is not a UUID.
+/// The lineage is not a UUID, or a number is larger than any database counts.
 pub fn accepted_from_wire(accepted: &v1::Accepted) -> Result<Accepted, WireError> {
     Ok(Accepted {
         lineage: id::<Lineage>("lineage", &accepted.lineage)?,
-        issuer_epoch: accepted.issuer_epoch,
-        revision: accepted.revision,
+        issuer_epoch: count("issuer_epoch", accepted.issuer_epoch)?,
+        revision: count("revision", accepted.revision)?,
     })
 }
 

@@ -3,7 +3,7 @@
 use edgeio_domain::{node::Order, records::Desired};
 use edgeio_proto::link::v1;
 
-use super::{WireError, id, spec_hash};
+use super::{WireError, count, id, spec_hash};
 
 /// Reads what is wanted.
 ///
@@ -40,7 +40,7 @@ pub fn order_from_wire(assignment: &v1::Assignment) -> Result<Order, WireError> 
     Ok(Order {
         id: id("id", &assignment.id)?,
         slot: id("slot_id", &assignment.slot_id)?,
-        generation: assignment.generation,
+        generation: count("generation", assignment.generation)?,
         desired: desired_from_wire(assignment.desired)?,
         restart_count: assignment.restart_count,
         spec_hash: spec_hash(&assignment.spec_hash)?,

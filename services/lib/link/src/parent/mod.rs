@@ -157,7 +157,7 @@ impl Parent {
             self.seq = report.seq.saturating_sub(1);
             self.recorded = self.seq;
         }
-        if report.seq == self.recorded + 1 {
+        if Some(report.seq) == self.recorded.checked_add(1) {
             self.recorded = report.seq;
         }
         self.seq = self.seq.max(report.seq);
@@ -183,7 +183,7 @@ impl Parent {
         let first = first_part(report);
         report.full
             && first != self.completed
-            && self.seq < first + u64::from(report.chunks)
+            && self.seq < first.saturating_add(u64::from(report.chunks))
             && !self.full.has(&first, report.chunk)
     }
 

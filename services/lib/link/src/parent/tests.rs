@@ -380,3 +380,33 @@ fn orders_that_fill_two_parts_without_a_spec_are_all_sent() {
         }
     }
 }
+
+/// Numbers are the child's words: a hostile one says the largest.
+#[test]
+fn the_largest_numbers_of_a_child_are_only_numbers() {
+    let mut parent = Parent::new(SESSION, true);
+    for (chunk, chunks) in [(0, u32::MAX), (u32::MAX, u32::MAX), (u32::MAX, 0), (0, 1)] {
+        for seq in [u64::MAX - 1, u64::MAX, u64::MAX] {
+            let report = full(seq, chunk, chunks);
+            parent.receive(&report);
+            parent.answer(&report, &facts(5), Time(0));
+        }
+    }
+    assert_eq!(acked(&parent), u64::MAX);
+}
+
+/// Parts of a report that never is whole are not collected without end.
+#[test]
+fn a_report_of_too_many_parts_is_never_whole() {
+    let mut parent = Parent::new(SESSION, true);
+    for number in 0..100 {
+        let receipt = parent.receive(&full(u64::from(number) + 1, number, u32::MAX));
+        assert_eq!(
+            receipt,
+            Receipt::Record {
+                completes_full: false
+            }
+        );
+        assert!(!parent.full.has(&1, number), "part {number} is kept");
+    }
+}
