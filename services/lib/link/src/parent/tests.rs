@@ -385,7 +385,7 @@ fn orders_that_fill_two_parts_without_a_spec_are_all_sent() {
 #[test]
 fn the_largest_numbers_of_a_child_are_only_numbers() {
     let mut parent = Parent::new(SESSION, true);
-    for (chunk, chunks) in [(0, u32::MAX), (u32::MAX, u32::MAX), (u32::MAX, 0), (0, 1)] {
+    for (chunk, chunks) in [(0, 1), (0, u32::MAX), (u32::MAX, u32::MAX), (u32::MAX, 0)] {
         for seq in [u64::MAX - 1, u64::MAX, u64::MAX] {
             let report = full(seq, chunk, chunks);
             parent.receive(&report);
