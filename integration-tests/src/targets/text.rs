@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use edgeio_bridge::subject::{Channel, Subject, Way, every_report, every_telemetry};
+use edgeio_proto::subject::{Channel, Subject, Way, every_report, every_telemetry};
 use edgeio_client::Target as Address;
 use edgeio_cluster::identity::Identity;
 use edgeio_domain::{

@@ -94,7 +94,12 @@ fn status() -> impl Strategy<Value = Status> {
 fn order() -> impl Strategy<Value = Order> {
     let desired = prop::sample::select(&[Desired::Run, Desired::Pause, Desired::Stop][..]);
     let words = (".*", ".*", ".*", ".*", ".*", ".*");
-    let numbers = (any::<u64>(), any::<u32>(), any::<u32>(), any::<[u8; 32]>());
+    let numbers = (
+        0..=convert::MAX_COUNT,
+        any::<u32>(),
+        any::<u32>(),
+        any::<[u8; 32]>(),
+    );
     (uuid(), uuid(), desired, words, numbers).prop_map(|(id, slot, desired, words, numbers)| {
         Order {
             id: AssignmentId(id),
@@ -173,7 +178,7 @@ proptest! {
     }
 
     #[test]
-    fn a_point_is_read_as_it_was_written(lineage in uuid(), issuer_epoch: u64, revision: u64) {
+    fn a_point_is_read_as_it_was_written(lineage in uuid(), issuer_epoch in 0..=convert::MAX_COUNT, revision in 0..=convert::MAX_COUNT) {
         let point = Accepted { lineage: Lineage(lineage), issuer_epoch, revision };
         prop_assert_eq!(convert::accepted_from_wire(&convert::accepted_to_wire(&point)), Ok(point));
     }
