@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use edgeio_client::Target;
-use edgeio_server::config::{Check, Flat, Validate};
+use edgeio_client::{Dialer, Proxy, Target, Trust};
+use edgeio_server::config::{Check, DialConfig, Flat, Validate};
 use edgeio_server::telemetry::TelemetryConfig;
 
 use crate::bus::nats::check_address;
@@ -16,8 +16,10 @@ edgeio_server::config! {
     pub struct Config {
         /// Logging.
         pub telemetry: Flat<TelemetryConfig>,
-        /// The cluster's gRPC API: `HOST:PORT`, with `http://` before it if you like.
+        /// The cluster's gRPC API: `HOST:PORT`, with `http://` before it if you like, or `https://` for TLS.
         pub cluster: String = "http://127.0.0.1:10100".to_owned(),
+        /// How the cluster is called.
+        pub dial: Flat<DialConfig>,
         /// The broker that the workers use: `nats://HOST:PORT`.
         pub nats: String = "nats://127.0.0.1:4222".to_owned(),
         /// How often the newest samples of each worker go to the cluster; the ones between are forgotten.
@@ -36,6 +38,9 @@ impl Validate for Config {
                 "write an address such as `127.0.0.1:10100`",
             );
         }
+        if let Err(error) = self.dial.proxy().parse::<Proxy>() {
+            check.fail("proxy", error.to_string(), "write `http://HOST:PORT`");
+        }
         if let Err(error) = check_address(&self.nats) {
             let why = std::error::Error::source(&error).map(ToString::to_string);
             check.fail(
@@ -51,6 +56,17 @@ impl Validate for Config {
                 "write at least `100ms`",
             );
         }
+    }
+}
+
+impl Config {
+    /// How the cluster is reached. A bridge keeps nothing on its disk, so what it learns lasts as long as it runs.
+    pub(super) fn dialer(&self) -> Dialer {
+        let hash = self.dial.ca_hash.as_deref();
+        let trust = Trust::default()
+            .file(self.dial.ca.clone())
+            .hash(hash.and_then(|hash| hash.parse().ok()));
+        Dialer::new(trust, self.dial.proxy().parse().unwrap_or_default())
     }
 }
 
@@ -88,7 +104,7 @@ mod tests {
     fn every_bad_value_is_named_at_once() {
         let args = [
             "--cluster",
-            "https://c:1",
+            "wss://c:1",
             "--nats",
             "http://b:1",
             "--telemetry-interval",

@@ -134,6 +134,7 @@ impl Relay {
         let session = Session {
             id: self.id,
             target,
+            dialer: self.config.dialer(),
             bus,
             interval: self.config.telemetry_interval,
             counters: &self.counters,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgeio_client::{ChannelError, Options, Target, connect_now};
+use edgeio_client::{ChannelError, Dialer, Options, Target};
 use edgeio_proto::cluster::v1::BridgeHello;
 use futures::StreamExt as _;
 use http::uri::PathAndQuery;
@@ -36,6 +36,7 @@ const ATTACH: &str = "/edgeio.cluster.v1.BridgeService/Attach";
 pub(super) struct Session<'a> {
     pub(super) id: Uuid,
     pub(super) target: Target,
+    pub(super) dialer: Dialer,
     pub(super) bus: &'a dyn BridgeBus,
     pub(super) interval: Duration,
     pub(super) counters: &'a Counters,
@@ -110,6 +111,7 @@ impl Session<'_> {
         let ended = tokio::select! {
             ended = &mut down => by_cluster(ended),
             () = up.run() => Ended::ByCluster("the bus is closed".to_owned()),
+            never = self.dialer.keep_looking(&self.target) => match never {},
             () = self.stop.cancelled() => Ended::Stopped,
         };
         leave.cancel();
@@ -146,7 +148,7 @@ impl Session<'_> {
             keepalive_timeout,
             ..Options::default()
         };
-        let channel = connect_now(&self.target, &patience).await?;
+        let channel = self.dialer.connect_now(&self.target, &patience).await?;
         let refused = |status| SessionError::Attach {
             target: self.target.clone(),
             source: Box::new(status),

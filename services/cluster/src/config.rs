@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use edgeio_client::Target;
+use edgeio_client::{Dialer, Proxy, Target, Trust};
 use edgeio_server::{
-    config::{Check, Flat, ServeConfig, Validate},
+    config::{Check, DialConfig, Flat, ServeConfig, Validate},
     telemetry::TelemetryConfig,
 };
 use edgeio_tier::config::TierConfig;
@@ -19,8 +19,10 @@ edgeio_server::config! {
         }),
         /// Display name at the root; the host name when empty.
         pub name: String,
-        /// The root's gRPC API: `HOST:PORT`. Empty: this cluster works alone.
+        /// The root's gRPC API: `HOST:PORT`, or `https://HOST:PORT` with TLS. Empty: this cluster works alone.
         pub root: String = "127.0.0.1:10000".to_owned(),
+        /// How the root is called.
+        pub dial: Flat<DialConfig>,
         /// Where people and the root reach this cluster's API, if not at `listen`: `HOST:PORT`.
         pub advertise: String,
         /// Host name or address of the broker, as workers reach it.
@@ -51,6 +53,9 @@ impl Validate for Config {
                 "write an address such as `127.0.0.1:10000`, or nothing",
             );
         }
+        if let Err(error) = self.dial.proxy().parse::<Proxy>() {
+            check.fail("proxy", error.to_string(), "write `http://HOST:PORT`");
+        }
         if self.broker_address.is_empty() {
             check.fail(
                 "broker_address",
@@ -65,5 +70,17 @@ impl Validate for Config {
                 "write its port, 4222 by default",
             );
         }
+    }
+}
+
+impl Config {
+    /// How the root is reached; what is learned of it is kept in the data directory.
+    pub(crate) fn dialer(&self) -> Dialer {
+        let hash = self.dial.ca_hash.as_deref();
+        let trust = Trust::default()
+            .file(self.dial.ca.clone())
+            .hash(hash.and_then(|hash| hash.parse().ok()))
+            .kept_in(self.tier.data_dir.join("root-ca.pem"));
+        Dialer::new(trust, self.dial.proxy().parse().unwrap_or_default())
     }
 }

@@ -148,7 +148,12 @@ impl Cluster {
             .service(bounded!(BridgeServiceServer::new(bridge)));
         let root = config.root.parse::<Target>().ok();
         let signer = Signer::new(identity.machine_key()?);
-        let dial = Dial { register, signer };
+        let dialer = config.dialer();
+        let dial = Dial {
+            register,
+            signer,
+            dialer,
+        };
         let reporting = tokio::spawn(report(context, root, dial, identity.id, stop.clone()));
         let renewal = tls.map(|tls| tokio::spawn(tls.keep(stop.clone())));
         let tasks = loops

@@ -1,11 +1,14 @@
 //! What a worker is configured with.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use edgeio_client::Target;
+use edgeio_client::{Dialer, Proxy, Target, Trust};
 use edgeio_domain::quantity;
 use edgeio_server::{
-    config::{Check, Flat, TomlValue, Validate, Value},
+    config::{Check, DialConfig, Flat, TomlValue, Validate, Value},
     telemetry::TelemetryConfig,
 };
 
@@ -14,8 +17,10 @@ use crate::{node::Willing, runtime::process::WithoutLimits};
 edgeio_server::config! {
     /// Configuration of a worker.
     pub struct Config {
-        /// The cluster's gRPC API, where the worker registers: `HOST:PORT`.
+        /// The cluster's gRPC API, where the worker registers: `HOST:PORT`, or `https://HOST:PORT` with TLS.
         pub cluster: String = "127.0.0.1:10100".to_owned(),
+        /// How the cluster is called.
+        pub dial: Flat<DialConfig>,
         /// Display name; the host name when empty. The cluster makes it unique.
         pub name: String,
         /// Where the worker keeps its key, its ledger and the files of native jobs. One directory is one worker.
@@ -44,8 +49,10 @@ edgeio_server::config! {
 edgeio_server::config! {
     /// What `edgeio-worker leave` reads.
     pub struct LeaveConfig {
-        /// The cluster's gRPC API: `HOST:PORT`.
+        /// The cluster's gRPC API: `HOST:PORT`, or `https://HOST:PORT` with TLS.
         pub cluster: String = "127.0.0.1:10100".to_owned(),
+        /// How the cluster is called.
+        pub dial: Flat<DialConfig>,
         /// The data directory of the worker that leaves.
         pub data_dir: PathBuf = default_data_dir(),
         /// Leave the jobs running, unmanaged. Otherwise they are stopped and placed elsewhere first.
@@ -130,7 +137,22 @@ pub(crate) struct Given {
     pub(crate) memory_bytes: Option<i64>,
 }
 
+/// How the cluster is reached; what is learned of it is kept in the data directory.
+fn dialer(dial: &DialConfig, data_dir: &Path) -> Dialer {
+    let hash = dial.ca_hash.as_deref();
+    let trust = Trust::default()
+        .file(dial.ca.clone())
+        .hash(hash.and_then(|hash| hash.parse().ok()))
+        .kept_in(data_dir.join("cluster-ca.pem"));
+    Dialer::new(trust, dial.proxy().parse().unwrap_or_default())
+}
+
 impl LeaveConfig {
+    /// How the cluster is reached.
+    pub(crate) fn dialer(&self) -> Dialer {
+        dialer(&self.dial, &self.data_dir)
+    }
+
     /// What is logged.
     #[must_use]
     pub fn logging(&self) -> &TelemetryConfig {
@@ -139,6 +161,11 @@ impl LeaveConfig {
 }
 
 impl Config {
+    /// How the cluster is reached.
+    pub(crate) fn dialer(&self) -> Dialer {
+        dialer(&self.dial, &self.data_dir)
+    }
+
     /// What is logged.
     #[must_use]
     pub fn logging(&self) -> &TelemetryConfig {
@@ -165,7 +192,10 @@ impl Config {
     }
 }
 
-fn check_cluster(cluster: &str, check: &mut Check<'_>) {
+fn check_cluster(cluster: &str, dial: &DialConfig, check: &mut Check<'_>) {
+    if let Err(error) = dial.proxy().parse::<Proxy>() {
+        check.fail("proxy", error.to_string(), "write `http://HOST:PORT`");
+    }
     if let Err(error) = cluster.parse::<Target>() {
         check.fail(
             "cluster",
@@ -177,7 +207,7 @@ fn check_cluster(cluster: &str, check: &mut Check<'_>) {
 
 impl Validate for Config {
     fn validate(&self, check: &mut Check<'_>) {
-        check_cluster(&self.cluster, check);
+        check_cluster(&self.cluster, &self.dial, check);
         for (key, text) in &self.capacity {
             let fault = match key.as_str() {
                 "cpu" => quantity::cpu_millis(text).err().map(|e| e.to_string()),
@@ -197,7 +227,7 @@ impl Validate for Config {
 
 impl Validate for LeaveConfig {
     fn validate(&self, check: &mut Check<'_>) {
-        check_cluster(&self.cluster, check);
+        check_cluster(&self.cluster, &self.dial, check);
     }
 }
 
@@ -267,7 +297,7 @@ mod tests {
     fn every_bad_value_is_named_at_once() {
         let text = read(&[
             "--cluster",
-            "https://c:1",
+            "wss://c:1",
             "--capacity",
             "cpu=x,disk=1",
             "--docker",

@@ -17,7 +17,7 @@ pub(crate) mod version;
 mod wait;
 pub(crate) mod watch;
 
-use edgeio_client::Target;
+use edgeio_client::{Dialer, Target};
 
 use crate::{
     args::{Cli, Command},
@@ -30,18 +30,21 @@ use crate::{
 pub(crate) struct Context {
     /// Where to send the call.
     pub(crate) server: Target,
+    /// How it is reached.
+    pub(crate) dialer: Dialer,
     /// Where to write.
     pub(crate) out: Out,
 }
 
 impl Context {
     async fn connect(&self) -> Result<Remote, CliError> {
-        Remote::connect(&self.server).await
+        Remote::connect(&self.server, &self.dialer).await
     }
 }
 
 pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), CliError> {
     let context = Context {
+        dialer: cli.server.dialer(),
         server: cli.server.server,
         out,
     };

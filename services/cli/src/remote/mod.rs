@@ -8,8 +8,8 @@ mod pages;
 use std::{future::Future, time::Duration};
 
 use edgeio_client::{
-    Backoff, BackoffPolicy, ChannelError, Failure, Options, Repeat, Target, WatchEvent,
-    connect_now, explain_status, resume, retry,
+    Backoff, BackoffPolicy, ChannelError, Dialer, Failure, Options, Repeat, Target, WatchEvent,
+    explain_status, resume, retry,
 };
 use edgeio_proto::api::v1::{
     WatchRequest, WatchResponse, application_service_client::ApplicationServiceClient,
@@ -36,11 +36,11 @@ pub(crate) struct Remote {
 
 impl Remote {
     /// Connects, so that a server that is not there is told apart from one that refuses.
-    pub(crate) async fn connect(server: &Target) -> Result<Self, CliError> {
+    pub(crate) async fn connect(server: &Target, dialer: &Dialer) -> Result<Self, CliError> {
         let options = Options::default();
         // The library bounds the TCP connection; one that is accepted by something that never speaks needs this bound.
-        let bound = options.connect_within * 2;
-        match tokio::time::timeout(bound, connect_now(server, &options)).await {
+        let bound = options.connect_within * 3;
+        match tokio::time::timeout(bound, dialer.connect_now(server, &options)).await {
             Ok(Ok(channel)) => Ok(Self {
                 channel,
                 server: server.clone(),

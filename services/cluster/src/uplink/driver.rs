@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgeio_client::{Backoff, Options, Signer, Target, connect, takes_no_credential};
+use edgeio_client::{Backoff, Dialer, Options, Signer, Target, takes_no_credential};
 use edgeio_domain::ids::AttachId;
 use edgeio_proto::root::v1::{
     AttachRequest, AttachResponse, RegisterRequest,
@@ -45,11 +45,13 @@ pub struct Dial {
     pub register: RegisterRequest,
     /// Signs each call.
     pub signer: Signer,
+    /// How the root is reached.
+    pub dialer: Dialer,
 }
 
 /// Runs until `stop`.
 pub async fn run(context: Context, mut uplink: Uplink, target: Target, dial: Dial, stop: Shutdown) {
-    let channel = match connect(&target, &Options::default()) {
+    let channel = match dial.dialer.connect(&target, &Options::default()) {
         Ok(channel) => channel,
         Err(error) => {
             // The address was checked with the configuration.
@@ -58,10 +60,13 @@ pub async fn run(context: Context, mut uplink: Uplink, target: Target, dial: Dia
         }
     };
     let mut backoff = Backoff::default();
+    let looking = dial.dialer.keep_looking(&target);
+    tokio::pin!(looking);
     loop {
         let began = context.clock.boot();
         let ended = tokio::select! {
             () = stop.wait() => return,
+            never = &mut looking => match never {},
             ended = session(&context, &mut uplink, channel.clone(), &dial) => ended,
         };
         uplink.disconnect();

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
+use crate::dial::Dialer;
 use crate::target::Target;
 
 /// Why no channel could be made.
@@ -32,7 +33,7 @@ pub enum ChannelError {
 /// How patient a channel is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// For a connection to stand. Two lost SYNs (1 s and 3 s) on a bad mobile link still pass.
+    /// For a connection to stand, and again as long for TLS. Two lost SYNs (1 s and 3 s) on a bad mobile link still pass.
     pub connect_within: Duration,
     /// For a call's answer; for a stream, until it begins. Above the servers' own 10 s, so that
     /// their clearer refusal comes first.
@@ -55,39 +56,18 @@ impl Default for Options {
     }
 }
 
-fn endpoint(target: &Target, options: &Options) -> Result<Endpoint, ChannelError> {
-    let endpoint = Endpoint::from_shared(target.url())
-        .map_err(|source| ChannelError::Prepare {
-            target: target.clone(),
-            source,
-        })?
-        .connect_timeout(options.connect_within)
-        .timeout(options.answer_within)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(options.keepalive_interval)
-        .keep_alive_timeout(options.keepalive_timeout)
-        .keep_alive_while_idle(true);
-    Ok(endpoint)
-}
-
-/// A channel that dials when the first call needs it, and again after each loss. Needs a Tokio
-/// runtime. Pass it to a generated client.
+/// [`Dialer::connect`] with the system's authorities and the environment's proxy.
 ///
 /// # Errors
 /// When the transport refuses the address; never because nothing answers there.
 pub fn connect(target: &Target, options: &Options) -> Result<Channel, ChannelError> {
-    Ok(endpoint(target, options)?.connect_lazy())
+    Dialer::default().connect(target, options)
 }
 
-/// A channel that stands already; for whoever would rather know at once.
+/// [`Dialer::connect_now`] with the system's authorities and the environment's proxy.
 ///
 /// # Errors
 /// When nothing answers there in time.
 pub async fn connect_now(target: &Target, options: &Options) -> Result<Channel, ChannelError> {
-    let endpoint = endpoint(target, options)?;
-    let failed = |source| ChannelError::Connect {
-        target: target.clone(),
-        source,
-    };
-    endpoint.connect().await.map_err(failed)
+    Dialer::default().connect_now(target, options).await
 }

@@ -5,10 +5,11 @@ use std::str::FromStr;
 
 use tonic::transport::Uri;
 
-/// A server's address, from `host:port` or `http://host:port`.
+/// A server's address, from `host:port`, `http://host:port` or, with TLS, `https://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     authority: String,
+    secure: bool,
 }
 
 /// Why a text is no address of a server.
@@ -24,7 +25,9 @@ pub enum TargetError {
     #[error("`{0}` has no port from 1 to 65535 at its end")]
     BadPort(String),
     /// A scheme that this version does not speak.
-    #[error("`{scheme}://` is not spoken here: write HOST:PORT or http://HOST:PORT")]
+    #[error(
+        "`{scheme}://` is not spoken here: write HOST:PORT, or https://HOST:PORT for a server with TLS"
+    )]
     Scheme {
         /// What stood before `://`.
         scheme: String,
@@ -42,14 +45,15 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let text = text.trim();
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
+        let (rest, secure) = match text.split_once("://") {
+            Some(("http", rest)) => (rest, false),
+            Some(("https", rest)) => (rest, true),
             Some((scheme, _)) => {
                 return Err(TargetError::Scheme {
                     scheme: scheme.to_owned(),
                 });
             }
-            None => text,
+            None => (text, false),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.is_empty() {
@@ -78,6 +82,7 @@ impl FromStr for Target {
         match uri.port() {
             Some(port) if port.as_u16() > 0 => Ok(Self {
                 authority: format!("{host}:{port}"),
+                secure,
             }),
             Some(_) => Err(TargetError::BadPort(text.to_owned())),
             None if rest.trim_start_matches(host).is_empty() => {
@@ -90,6 +95,9 @@ impl FromStr for Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.secure {
+            out.write_str("https://")?;
+        }
         out.write_str(&self.authority)
     }
 }
@@ -98,7 +106,31 @@ impl Target {
     /// The address as a URL.
     #[must_use]
     pub fn url(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority)
+    }
+
+    /// Whether the server is called with TLS.
+    #[must_use]
+    pub const fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// The address as a URL without TLS: what is dialled before there is any.
+    pub(crate) fn plain_url(&self) -> String {
         format!("http://{}", self.authority)
+    }
+
+    /// Host and port.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The host, an IPv6 address without its brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let host = self.authority.rsplit_once(':').map_or("", |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
     }
 }
 
@@ -114,6 +146,8 @@ mod tests {
             ("http://localhost:10000", "localhost:10000"),
             ("http://localhost:10000/", "localhost:10000"),
             ("[::1]:10100", "[::1]:10100"),
+            ("https://root.example:10000/", "https://root.example:10000"),
+            ("https://[::1]:1", "https://[::1]:1"),
         ] {
             let target: Target = text.parse().unwrap();
             assert_eq!(target.to_string(), shown);
@@ -139,7 +173,9 @@ mod tests {
             ("localhost:0", "no port from 1 to 65535"),
             ("localhost:70000", "no port from 1 to 65535"),
             ("localhost:ten", "no port from 1 to 65535"),
-            ("https://localhost:10000", "`https://` is not spoken here"),
+            ("wss://localhost:10000", "`wss://` is not spoken here"),
+            ("https://localhost", "has no port"),
+            ("https://", "is empty"),
             ("unix:///run/x.sock", "`unix://` is not spoken here"),
             ("localhost:10000/api", "more than a host and a port"),
             ("user@localhost:10000", "more than a host and a port"),

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use edgeio_client::{
-    Backoff, Options, Signer, Target, TargetError, connect, explain_status, takes_no_credential,
+    Backoff, Options, Signer, Target, TargetError, explain_status, takes_no_credential,
 };
 use edgeio_link::convert::resources_to_wire;
 use edgeio_proto::cluster::v1::{
@@ -115,7 +115,7 @@ impl Registration {
     async fn attempt(&self) -> Result<Membership, AttemptError> {
         let target: Target = self.config.cluster.parse()?;
         let request = self.request().await?;
-        let channel = connect(&target, &Options::default())?;
+        let channel = self.config.dialer().connect(&target, &Options::default())?;
         let call = |signer: Signer| {
             let mut client = WorkerServiceClient::with_interceptor(channel.clone(), signer);
             let request = request.clone();
@@ -217,7 +217,7 @@ pub async fn leave(config: LeaveConfig) -> Result<(), LeaveError> {
         path: Path::new(&config.data_dir).to_owned(),
     })?;
     let target: Target = config.cluster.parse()?;
-    let channel = connect(&target, &Options::default())?;
+    let channel = config.dialer().connect(&target, &Options::default())?;
     let signer = home.signer()?.to(&membership.cluster_id.to_string());
     let mut client = WorkerServiceClient::with_interceptor(channel.clone(), signer);
     home.leave()?;

@@ -82,6 +82,7 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let data = data_dir(&args)?;
+    edgeio_server::tls::install_provider();
     let logging = TelemetryConfig {
         log: args.log.clone(),
         ..TelemetryConfig::default()

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use edgeio_client::Target;
+use edgeio_client::{Dialer, Target};
 use edgeio_proto::{
     cluster::v1::{Worker, WorkerState},
     root::v1::ChildState,
@@ -24,8 +24,9 @@ pub(super) async fn when_ready(
     workers: u16,
 ) -> Result<Vec<Worker>, CliError> {
     let deadline = Instant::now() + PATIENCE;
-    let root = Remote::connect(&target(addresses.root)?).await?;
-    let cluster = Remote::connect(&target(addresses.cluster)?).await?;
+    let here = Dialer::default();
+    let root = Remote::connect(&target(addresses.root)?, &here).await?;
+    let cluster = Remote::connect(&target(addresses.cluster)?, &here).await?;
     loop {
         let clusters = root.clusters().await?;
         let heard = clusters

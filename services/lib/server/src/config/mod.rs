@@ -10,6 +10,7 @@
 
 mod arguments;
 mod bind;
+mod dial;
 mod load;
 mod macros;
 mod print;
@@ -19,6 +20,7 @@ mod strays;
 mod value;
 
 pub use bind::{ServeConfig, bind_rule};
+pub use dial::DialConfig;
 pub use load::{Effective, Loaded, Program, Reader, from_arguments, from_process, load};
 pub use print::{print, reference};
 pub use problem::{Check, ConfigErrors, Origin, Problem};
