@@ -151,11 +151,12 @@ impl Relay {
                     tracing::warn!(bridge = %self.id, %reason, "detached from the cluster");
                 }
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
+                    // With its causes: the outermost says only that it did not connect.
+                    let error = edgeio_server::status::chain(&error);
                     if self.counters.attach_failures.may_log() {
-                        tracing::warn!(bridge = %self.id, error, "cannot attach to the cluster");
+                        tracing::warn!(bridge = %self.id, %error, "cannot attach to the cluster");
                     } else {
-                        tracing::debug!(bridge = %self.id, error, "cannot attach to the cluster");
+                        tracing::debug!(bridge = %self.id, %error, "cannot attach to the cluster");
                     }
                 }
             }

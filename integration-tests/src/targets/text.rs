@@ -2,7 +2,6 @@
 
 use std::sync::OnceLock;
 
-use edgeio_proto::subject::{Channel, Subject, Way, every_report, every_telemetry};
 use edgeio_client::Target as Address;
 use edgeio_cluster::identity::Identity;
 use edgeio_domain::{
@@ -11,6 +10,7 @@ use edgeio_domain::{
     name::{MAX_LEN, Name},
     quantity as quantities,
 };
+use edgeio_proto::subject::{Channel, Subject, Way, every_report, every_telemetry};
 use uuid::Uuid;
 
 use super::Dice;

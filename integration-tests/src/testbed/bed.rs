@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -19,6 +20,7 @@ use super::{
     link::Link,
     logs::{self, Expected},
     native,
+    plan::handed_out,
     program::as_pid,
 };
 
@@ -32,6 +34,8 @@ pub struct Bed {
     /// In the order of their start.
     pub(super) programs: Vec<Program>,
     pub(super) root: Tier,
+    /// Whether the tiers speak TLS.
+    pub(super) secure: bool,
     pub(super) clusters: BTreeMap<String, Tier>,
     /// Each worker's cluster.
     pub(super) homes: BTreeMap<String, String>,
@@ -71,6 +75,20 @@ impl Bed {
     pub fn program(&self, name: &str) -> Result<&Program> {
         let found = self.programs.iter().find(|p| p.name() == name);
         found.with_context(|| format!("no program {name} in this bed"))
+    }
+
+    /// Copies a tier's authority to where those look who dial it. It is made after the tier has begun to listen.
+    pub(super) async fn hand_out(&self, name: &str) -> Result<()> {
+        let is_tier = name == "root" || name.starts_with("cluster-");
+        if !(self.secure && is_tier) {
+            return Ok(());
+        }
+        let made = self.data(name).join("pki/ca.pem");
+        eventually("a tier has an authority", async || {
+            fs::copy(&made, handed_out(&self.path, name)).context("hand out an authority")
+        })
+        .await?;
+        Ok(())
     }
 
     /// Kills a program as a crash would.

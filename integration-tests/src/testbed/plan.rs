@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -34,6 +34,8 @@ pub struct Testbed {
     name: String,
     report: Duration,
     lease: Duration,
+    /// Whether the tiers speak TLS.
+    secure: bool,
     /// More arguments of the tiers, by program.
     args: BTreeMap<String, Vec<String>>,
     /// Programs with a small disk, and its size in MiB.
@@ -69,6 +71,7 @@ impl Testbed {
             name: name.to_owned(),
             report: REPORT,
             lease: LEASE,
+            secure: false,
             args: BTreeMap::new(),
             disks: BTreeMap::new(),
             apart: BTreeSet::new(),
@@ -141,6 +144,14 @@ impl Testbed {
         self
     }
 
+    /// Root and clusters speak TLS by authorities of their own. Whoever dials them is given the authority of their first start
+    /// in a file, as a person would hand it out. Everybody may call, since this is about TLS.
+    #[must_use]
+    pub fn secure(mut self) -> Self {
+        self.secure = true;
+        self
+    }
+
     /// More arguments of the root (`root`) or of a cluster (`cluster-NAME`).
     #[must_use]
     pub fn tier_with(mut self, name: &str, args: &[&str]) -> Self {
@@ -180,6 +191,7 @@ impl Testbed {
         let told = async {
             for name in &first {
                 bed.start(name).await?;
+                bed.hand_out(name).await?;
             }
             let workers: Vec<&str> = first
                 .iter()
@@ -218,7 +230,15 @@ impl Testbed {
         } else {
             (Ipv4Addr::UNSPECIFIED, Some("--insecure".to_owned()))
         };
+        let insecure = insecure.or(self.secure.then(|| "--insecure".to_owned()));
+        let tls = self.secure.then(|| "--tls=builtin".to_owned());
+        let ca = |name: &str| format!("--ca={}", handed_out(&path, name).display());
         let listen = |port: u16| SocketAddr::from((open, port));
+        let tier = |at: SocketAddr, name: &str| match self.secure {
+            false => Tier::on(at),
+            true => Tier::behind_tls(at, &handed_out(&path, name)),
+        };
+        let scheme = if self.secure { "https://" } else { "" };
         // Where a program reaches what listens out here.
         let from = |name: &str, port: u16| {
             let host = links.get(name).map_or(Ipv4Addr::LOCALHOST, Link::host);
@@ -248,7 +268,7 @@ impl Testbed {
             format!("--listen={}", listen(root_port)),
             format!("--data-dir={}", data("root")),
         ];
-        args.extend(times.iter().chain(&insecure).cloned());
+        args.extend(times.iter().chain(&insecure).chain(&tls).cloned());
         args.extend(more("root"));
         let root = Program::new("root", ours("edgeio-root")?, args, Some(root_at), &path);
         programs.push(root.within(behind("root")));
@@ -271,13 +291,15 @@ impl Testbed {
             let mut args = vec![
                 format!("--listen={}", listen(port)),
                 format!("--data-dir={}", data(&name)),
-                format!("--root={root_link}"),
+                format!("--root={scheme}{root_link}"),
                 format!("--name={}", cluster.name),
                 format!("--broker-address={broker_address}"),
                 format!("--broker-port={broker}"),
             ];
-            args.extend(times.iter().chain(&insecure).cloned());
+            args.extend(times.iter().chain(&insecure).chain(&tls).cloned());
+            args.extend(self.secure.then(|| ca("root")));
             args.extend(more(&name));
+            let at = name.clone();
             let listens = Some(loopback(port));
             programs.push(Program::new(
                 &name,
@@ -287,22 +309,25 @@ impl Testbed {
                 &path,
             ));
             for name in &cluster.bridges {
-                let args = [
-                    format!("--cluster={}", from(name, port)),
+                let mut args = vec![
+                    format!("--cluster={scheme}{}", from(name, port)),
                     format!("--nats=nats://{}", from(name, broker)),
                     "--log-format=json".to_owned(),
                 ];
+                args.extend(self.secure.then(|| ca(&at)));
                 let bridge = Program::new(name, ours("edgeio-bridge")?, args, None, &path);
                 programs.push(bridge.within(behind(name)));
             }
             for worker in &cluster.workers {
                 let mut args = vec![
-                    format!("--cluster={}", from(&worker.name, port)),
+                    format!("--cluster={scheme}{}", from(&worker.name, port)),
                     format!("--data-dir={}", data(&worker.name)),
                     format!("--name={}", worker.name),
                     "--native".to_owned(),
                     "--log-format=json".to_owned(),
                 ];
+                let knows = worker.args.iter().any(|arg| arg.starts_with("--ca"));
+                args.extend((self.secure && !knows).then(|| ca(&at)));
                 args.extend(worker.args.iter().cloned());
                 let file = ours("edgeio-worker")?;
                 let program = Program::new(&worker.name, file, args, None, &path);
@@ -312,7 +337,7 @@ impl Testbed {
                     later.push(worker.name.clone());
                 }
             }
-            clusters.insert(cluster.name.clone(), Tier::on(loopback(port))?);
+            clusters.insert(cluster.name.clone(), tier(loopback(port), &at)?);
         }
         for program in &programs {
             if let Some(file) = self.files.get(program.name()) {
@@ -324,7 +349,8 @@ impl Testbed {
         let bed = Bed {
             id,
             programs,
-            root: Tier::on(root_at)?,
+            root: tier(root_at, "root")?,
+            secure: self.secure,
             clusters,
             homes,
             ids: std::sync::Mutex::default(),
@@ -339,4 +365,9 @@ impl Testbed {
         };
         Ok((bed, first))
     }
+}
+
+/// Where those who dial a tier find its authority.
+pub(super) fn handed_out(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}-ca.pem"))
 }

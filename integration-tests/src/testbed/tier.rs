@@ -1,9 +1,9 @@
 //! A root or a cluster as its users meet it: typed calls that survive a restart, and the looks that stories take.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use edgeio_client::{Options, Repeat, connect, retry};
+use edgeio_client::{Dialer, Options, Proxy, Repeat, Trust, connect, retry};
 use edgeio_proto::{
     api::v1::{
         Application, ApplicationSpec, ApplyRequest, DeleteRequest, GetRequest, Instance,
@@ -40,7 +40,21 @@ impl Tier {
         Ok(Self { channel, address })
     }
 
-    /// `HOST:PORT`.
+    /// The same for a tier that speaks TLS: its authority is in that file, once it has started, and newer ones are learned.
+    ///
+    /// # Errors
+    /// None of the address.
+    pub fn behind_tls(address: SocketAddr, ca: &Path) -> Result<Self> {
+        let address = format!("https://{address}");
+        let target = address.parse().context("the tier's address")?;
+        let trust = Trust::default().file(Some(ca.to_owned()));
+        let dialer = Dialer::new(trust, Proxy::default());
+        let channel = dialer.connect(&target, &Options::default());
+        let channel = channel.context("prepare a channel")?;
+        Ok(Self { channel, address })
+    }
+
+    /// `HOST:PORT`, with `https://` before it if it speaks TLS.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address

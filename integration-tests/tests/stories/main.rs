@@ -23,6 +23,7 @@ mod reboot;
 mod refusals;
 mod restart;
 mod scale;
+mod secure;
 mod seen;
 mod silence;
 mod stop;
