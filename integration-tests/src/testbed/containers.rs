@@ -100,6 +100,15 @@ impl Engine {
     /// # Errors
     /// The engine does not answer.
     pub async fn events(&self, worker: &str, since: SystemTime) -> Result<Vec<String>> {
+        let timed = self.timeline(worker, since).await?;
+        Ok(timed.into_iter().map(|(_, event)| event).collect())
+    }
+
+    /// The same with the engine's time of each, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn timeline(&self, worker: &str, since: SystemTime) -> Result<Vec<(i64, String)>> {
         let filters = HashMap::from([("label", vec![format!("{WORKER}={worker}")])]);
         let (from, now) = (unix(since)?, unix(SystemTime::now())?);
         // The engine takes whole seconds, so that more comes than was asked for.
@@ -122,7 +131,11 @@ impl Engine {
         let told = events.into_iter().filter(|event| later(event.time_nano));
         let told = told.map(|event| {
             let id = event.actor.and_then(|a| a.id).unwrap_or_default();
-            format!("{} {id}", event.action.unwrap_or_default())
+            let action = event.action.unwrap_or_default();
+            (
+                event.time_nano.unwrap_or_default(),
+                format!("{action} {id}"),
+            )
         });
         Ok(told.collect())
     }

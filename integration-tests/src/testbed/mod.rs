@@ -27,6 +27,7 @@ pub mod tier;
 
 mod bed;
 mod disk;
+mod figure;
 mod link;
 mod logs;
 mod plan;
@@ -37,6 +38,7 @@ mod wait;
 pub use self::{
     bed::Bed,
     disk::fill,
+    figure::Figure,
     link::{Link, Way},
     plan::Testbed,
     ports::{free_port, loopback},

@@ -10,6 +10,7 @@ mod climbs;
 mod clusters;
 mod containerd;
 mod database;
+mod exclusive;
 mod grpcurl;
 mod held;
 mod kill;

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     inventory::RuntimeReport,
     node::{Effect, Fault, FaultClass, Listing, Node, Op, Outcome},
-    runtime::RuntimeKind,
+    runtime::{InstanceId, RuntimeKind},
 };
 
 /// The longest sleep. The alarm goes by the boot clock; what is due by the wall clock, which may jump, is looked at this often.
@@ -89,6 +89,8 @@ pub(super) struct Driver {
     tasks: JoinSet<Done>,
     about: HashMap<Id, About>,
     cancels: BTreeMap<AssignmentId, Arc<Notify>>,
+    /// Until when each exclusive job may run, as its runtime was told.
+    renewed: BTreeMap<AssignmentId, Duration>,
     news: mpsc::Sender<News>,
     inbox: mpsc::Receiver<News>,
     pub(super) outbox: mpsc::Sender<ChildMessage>,
@@ -132,6 +134,7 @@ impl Driver {
             tasks: JoinSet::new(),
             about: HashMap::new(),
             cancels: BTreeMap::new(),
+            renewed: BTreeMap::new(),
             news,
             inbox,
             outbox,
@@ -200,6 +203,7 @@ impl Driver {
         loop {
             let effects = self.node.effects();
             if effects.is_empty() {
+                self.renew();
                 return;
             }
             for effect in effects {
@@ -235,6 +239,18 @@ impl Driver {
                         self.later(INCOMPATIBLE, Done::AttachAgain);
                     }
                 }
+            }
+        }
+    }
+
+    /// Tells the runtimes until when exclusive jobs may run, where that has changed.
+    fn renew(&mut self) {
+        let told = std::mem::take(&mut self.renewed);
+        for (id, kind, until) in self.node.leases() {
+            let known = told.get(&id) == Some(&until);
+            let runtime = self.engines.get(kind);
+            if known || runtime.is_some_and(|runtime| runtime.renew(InstanceId(id.0), until)) {
+                self.renewed.insert(id, until);
             }
         }
     }

@@ -123,6 +123,10 @@ impl Node {
             }
             return None;
         }
+        let until = match lease {
+            Lease::Held { until } => Some(lease::since_boot(until)),
+            Lease::Free | Lease::Missing => None,
+        };
         let policy = spec.as_ref().map(|spec| spec.restart).unwrap_or_default();
         let make = |entry: &Entry, spec: Option<&ServiceSpec>| -> Option<Box<JobSpec>> {
             let digest = &entry.status.image_digest;
@@ -132,6 +136,7 @@ impl Node {
                 digest,
                 self.cluster,
                 self.worker.0,
+                until,
             )))
         };
         // Steps that only note something lead to another one at once; three are the most there can be in a row.

@@ -1,5 +1,7 @@
 //! From an order and its spec to what a runtime is asked for, and whether this node takes it at all.
 
+use std::time::Duration;
+
 use edgeio_domain::{
     node::{Order, Rejection, RejectionReason},
     spec::{self, ServiceSpec},
@@ -57,6 +59,7 @@ pub(super) fn job(
     image_digest: &str,
     cluster: Uuid,
     worker: Uuid,
+    lease: Option<Duration>,
 ) -> JobSpec {
     let pinned = [order.image_digest.as_str(), image_digest]
         .into_iter()
@@ -96,6 +99,7 @@ pub(super) fn job(
         ports: spec.ports.iter().map(port).collect(),
         working_dir: None,
         stop_grace: spec.stop_grace,
+        lease,
     }
 }
 

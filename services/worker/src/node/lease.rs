@@ -6,16 +6,24 @@
 //!   it goes on with what the ledger has of this boot, which is older, and after a reboot with nothing;
 //! - what may not run any more is stopped, whatever else waits for that instance.
 //!
-//! The process that stops a job is the agent: while none runs, nothing is stopped, and a machine that sleeps stops nothing
-//! before it wakes. Who must be safe from that too gives `EDGEIO_EPOCH` to the store that the job writes to.
+//! The agent stops what may not run any more. It also tells the runtime of each renewal ([`Node::leases`]), and where a job has
+//! a keeper of its own, as a native one has in its shim, that ends it in time while the agent is dead or hangs. A container has
+//! none: while no agent runs, nobody stops it. A machine that sleeps stops nothing before it wakes. Who must be safe from that
+//! too gives `EDGEIO_EPOCH` to the store that the job writes to.
 
 use std::time::Duration;
 
-use edgeio_domain::{plan::lease::Lease, records::Desired, spec::Mode, time::Time};
+use edgeio_domain::{
+    ids::AssignmentId,
+    plan::{instance::Seen, lease::Lease},
+    records::Desired,
+    spec::Mode,
+    time::Time,
+};
 use tracing::info;
 
 use super::{Node, Now, unit::Unit};
-use crate::ledger::Renewal;
+use crate::{ledger::Renewal, runtime::RuntimeKind};
 
 /// Reason of an instance that waits for its first lease since the agent or the machine was started.
 pub(super) const NO_LEASE: &str = "NoLease";
@@ -80,6 +88,16 @@ impl Node {
                 Mode::Exclusive { stop_after } if wanted => Some((unit, stop_after)),
                 Mode::Exclusive { .. } | Mode::Available => None,
             }
+        })
+    }
+
+    /// The exclusive instances that run, with their runtime and how long each may, on CLOCK_BOOTTIME.
+    pub fn leases(&self) -> impl Iterator<Item = (AssignmentId, &RuntimeKind, Duration)> {
+        let renewed = self.renewed();
+        self.exclusive().filter_map(move |(unit, stop_after)| {
+            let runs = matches!(unit.seen, Seen::Running | Seen::Paused);
+            let until = since_boot(renewed? + stop_after);
+            runs.then_some((unit.id(), unit.runtime.as_ref()?, until))
         })
     }
 
@@ -155,6 +173,11 @@ impl Node {
             }
         }
     }
+}
+
+/// A time of CLOCK_BOOTTIME as what it is: the time since the boot.
+pub(super) fn since_boot(at: Time) -> Duration {
+    Duration::from_millis(u64::try_from(at.0).unwrap_or(0))
 }
 
 /// The lease of an instance with that spec.

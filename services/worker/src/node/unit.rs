@@ -125,6 +125,13 @@ impl Unit {
             if !sight.image_digest.is_empty() {
                 status.image_digest = sight.image_digest;
             }
+            if sight.seen == Seen::Created
+                && !status.phase.is_terminal()
+                && status.running_since.take().is_some()
+            {
+                // It ran, and its own keeper ended it since its lease was over: it is to be started again.
+                step(status, Event::WillRestart);
+            }
             let event = match sight.seen {
                 Seen::Running => Event::SeenRunning,
                 Seen::Paused => Event::SeenPaused,

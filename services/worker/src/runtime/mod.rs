@@ -146,6 +146,13 @@ pub trait Runtime: Send + Sync {
     /// Thaws the instance; a running one stays so.
     async fn resume(&self, instance: InstanceId) -> Result<(), RuntimeError>;
 
+    /// An exclusive instance that runs may do so until then, by CLOCK_BOOTTIME since the boot. A runtime whose jobs have a
+    /// keeper of their own tells it, and the keeper ends the job in time also while no agent lives or works. Whether there
+    /// was nothing to tell, or it was told: otherwise the time that was told before stands, which is earlier.
+    fn renew(&self, _instance: InstanceId, _until: Duration) -> bool {
+        true
+    }
+
     /// What the instance uses now. [`RuntimeError::Gone`] where it does not run.
     async fn stats(&self, instance: InstanceId) -> Result<Stats, RuntimeError>;
 

@@ -138,6 +138,9 @@ pub struct JobSpec {
     pub working_dir: Option<String>,
     /// From TERM to KILL when the engine itself must stop it.
     pub stop_grace: Duration,
+    /// Until when an exclusive job may run unless its lease is renewed, by CLOCK_BOOTTIME: time since the boot. See
+    /// [`super::Runtime::renew`]. `None` for a job that needs no lease.
+    pub lease: Option<Duration>,
 }
 
 impl JobSpec {
@@ -187,7 +190,7 @@ impl Exit {
 /// Where an instance stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Made, never started.
+    /// Made and not started; or ended by its own keeper since its lease was over, which is no end of the job.
     Created,
     /// Runs.
     Running {

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `job.json` | driver | what to run; never changes but for `restart` |
 //! | `lock` | shim | held (flock) as long as the shim lives: no process id can be mistaken for it |
-//! | `control` | shim | FIFO that takes `stop <milliseconds>` |
+//! | `control` | shim | FIFO that takes `stop <milliseconds>`, and `lease <milliseconds since the boot>` |
 //! | `run.json` | shim | the current run; replaced at every start |
 //! | `exit.json` | shim | how run `run` ended; valid while no later run exists |
 //! | `output.log`, `output.log.1` | shim | output, see [`super::output`] |
@@ -42,6 +42,18 @@ pub struct Job {
     pub group: Option<Group>,
     /// How many bytes of output are kept in each of the two files.
     pub output_cap: u64,
+    /// Of an exclusive job.
+    #[serde(default)]
+    pub lease: Option<Lease>,
+}
+
+/// What a shim enforces by itself, whether or not an agent lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// When the job is ended unless a later time came through `control`: milliseconds of CLOCK_BOOTTIME.
+    pub until_ms: u64,
+    /// From TERM to KILL, in milliseconds.
+    pub grace_ms: u64,
 }
 
 /// One run of the job.
@@ -72,6 +84,9 @@ pub struct Ended {
     pub signal: Option<i32>,
     /// Whether the kernel killed for memory in this run.
     pub oom: bool,
+    /// Whether the shim ended it since its lease was over. The job has not ended then: it waits to be started again.
+    #[serde(default)]
+    pub lease_over: bool,
     /// Wall clock of the end, nanoseconds since 1970.
     pub finished_at_ns: u64,
     /// Why nobody saw the end.
@@ -286,6 +301,7 @@ mod tests {
             code,
             signal,
             oom: false,
+            lease_over: false,
             finished_at_ns: 5,
             lost,
         };

@@ -14,6 +14,7 @@ pub mod files;
 pub mod output;
 pub mod proc;
 mod supervise;
+mod timer;
 mod tree;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};

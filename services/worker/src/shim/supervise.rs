@@ -1,6 +1,6 @@
 //! The life of a shim: take the directory, start the job, wait, clean up, write down the end.
 //!
-//! Four threads, all asleep: the main one reaps, two carry output, one takes requests to stop. Blocking reads instead of timers, so that an idle job costs
+//! Four threads, all asleep: the main one reaps, two carry output, one takes requests to stop and keeps the lease. Blocking reads instead of timers, so that an idle job costs
 //! nothing. The main thread starts the job and never ends before it: the kernel's parent-death signal follows the thread that forked.
 
 use std::{
@@ -12,7 +12,11 @@ use std::{
     },
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -31,6 +35,7 @@ use super::{
     files::{self, Dir, Durable, Ended, Hello, Job, Run, hint, to_ns},
     output::{Log, Stream},
     proc,
+    timer::Timer,
     tree::Tree,
 };
 
@@ -139,6 +144,7 @@ struct Supervised {
     _child: Child,
     pumps: mpsc::Receiver<()>,
     control: fs::File,
+    timer: Option<Timer>,
     oom_before: u64,
     _lock: fs::File,
 }
@@ -153,6 +159,14 @@ fn start(dir: &Dir) -> Result<Option<Supervised>, Failure> {
         .map_err(|e| Failure::new("read job.json", &e))?;
     set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|e| Failure::new("become the reaper", &e.into()))?;
+    let timer = job.lease.map(Timer::of).transpose();
+    let timer = timer.map_err(|e| Failure::new("watch over its lease", &e))?;
+    if timer.as_ref().is_some_and(Timer::is_over) {
+        return Err(Failure {
+            permanent: false,
+            why: "its lease is over".to_owned(),
+        });
+    }
     let control = open_control(dir).map_err(|e| Failure::new("make the control pipe", &e))?;
     let log = Log::open(&dir.output(), job.output_cap).map_err(|e| Failure::new("open log", &e))?;
     let oom_before = job.group.as_ref().map_or(0, |g| g.oom_kills());
@@ -188,6 +202,7 @@ fn start(dir: &Dir) -> Result<Option<Supervised>, Failure> {
         _child: child,
         pumps,
         control,
+        timer,
         oom_before,
         _lock: lock,
     }))
@@ -305,9 +320,13 @@ fn pump(child: &mut Child, log: Log) -> io::Result<mpsc::Receiver<()>> {
 impl Supervised {
     fn supervise(self) {
         let tree = Tree::of(&self.run, self.job.group.as_ref(), true);
+        let lease_over = Arc::new(AtomicBool::new(false));
         let stopper = Stopper {
             tree: tree.clone(),
             control: self.control,
+            timer: self.timer,
+            lease_over: Arc::clone(&lease_over),
+            kill_at: None,
         };
         let listening = thread::Builder::new()
             .stack_size(STACK)
@@ -326,6 +345,7 @@ impl Supervised {
             code: status.and_then(WaitStatus::exit_status),
             signal: status.and_then(WaitStatus::terminating_signal),
             oom: oom_now > self.oom_before,
+            lease_over: lease_over.load(Ordering::Acquire),
             finished_at_ns: to_ns(SystemTime::now()),
             lost: status
                 .is_none()
@@ -373,52 +393,94 @@ fn sweep(tree: &Tree) {
     }
 }
 
-/// Takes requests to stop. Never returns: it ends with the process.
+/// Takes requests to stop, and ends the job when its lease is over. Never returns: it ends with the process.
 struct Stopper {
     tree: Tree,
     control: fs::File,
+    /// Of an exclusive job.
+    timer: Option<Timer>,
+    /// Told to the main thread.
+    lease_over: Arc<AtomicBool>,
+    kill_at: Option<Instant>,
 }
 
 impl Stopper {
     fn listen(mut self) {
-        let mut kill_at: Option<Instant> = None;
         loop {
-            let wait = kill_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let wait = self
+                .kill_at
+                .map(|at| at.saturating_duration_since(Instant::now()));
             if wait.is_some_and(|w| w.is_zero()) {
                 // Until the main thread sees the end and the process goes.
                 self.tree.kill();
                 thread::sleep(Duration::from_millis(5));
                 continue;
             }
-            if !self.readable(wait) {
-                continue;
+            let (asked, rang) = self.readable(wait);
+            if asked {
+                let mut buffer = [0; 256];
+                let Ok(n) = self.control.read(&mut buffer) else {
+                    return;
+                };
+                self.obey(&String::from_utf8_lossy(&buffer[..n]));
             }
-            let mut buffer = [0; 256];
-            let Ok(n) = self.control.read(&mut buffer) else {
-                return;
-            };
-            let text = String::from_utf8_lossy(&buffer[..n]);
-            // The shortest grace asked for counts; TERM is sent once.
-            for grace in text
-                .lines()
-                .filter_map(|l| l.strip_prefix("stop ")?.parse().ok())
+            // A renewal that came meanwhile counts: it is of an agent that was heard in time.
+            if rang
+                && let Some(timer) = &self.timer
+                && timer.is_over()
             {
-                let at = Instant::now() + Duration::from_millis(grace);
-                if kill_at.is_none() {
-                    self.tree.signal(Signal::TERM);
-                    self.tree.thaw();
+                let grace = timer.grace();
+                self.timer = None;
+                // What somebody asked to end ends for that reason.
+                if self.kill_at.is_none() {
+                    self.lease_over.store(true, Ordering::Release);
                 }
-                kill_at = Some(kill_at.map_or(at, |before| before.min(at)));
+                self.stop(grace);
             }
         }
     }
 
-    fn readable(&self, within: Option<Duration>) -> bool {
+    fn obey(&mut self, text: &str) {
+        for line in text.lines() {
+            let mut words = line.split(' ');
+            let (word, number) = (words.next(), words.next().and_then(|n| n.parse().ok()));
+            match (word, number, &mut self.timer) {
+                (Some("stop"), Some(grace), _) => self.stop(Duration::from_millis(grace)),
+                (Some("lease"), Some(until), Some(timer)) => timer.renew(until),
+                _ => {}
+            }
+        }
+    }
+
+    /// The shortest grace asked for counts; TERM is sent once.
+    fn stop(&mut self, grace: Duration) {
+        let at = Instant::now() + grace;
+        if self.kill_at.is_none() {
+            self.tree.signal(Signal::TERM);
+            self.tree.thaw();
+        }
+        self.kill_at = Some(self.kill_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// Waits for a request or for the end of the lease: which of them there is.
+    fn readable(&self, within: Option<Duration>) -> (bool, bool) {
         let timeout = within.map(|w| Timespec {
             tv_sec: i64::try_from(w.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(w.subsec_nanos()),
         });
-        let mut fds = [PollFd::new(&self.control, PollFlags::IN)];
-        matches!(poll(&mut fds, timeout.as_ref()), Ok(n) if n > 0)
+        let mut fds = vec![PollFd::new(&self.control, PollFlags::IN)];
+        fds.extend(
+            self.timer
+                .as_ref()
+                .map(|timer| PollFd::new(timer, PollFlags::IN)),
+        );
+        if poll(&mut fds, timeout.as_ref()).is_err() {
+            return (false, false);
+        }
+        let ready = |n: usize| {
+            fds.get(n)
+                .is_some_and(|fd| fd.revents().intersects(PollFlags::IN))
+        };
+        (ready(0), ready(1))
     }
 }

@@ -88,6 +88,7 @@ pub(crate) fn blank(worker: Uuid) -> JobSpec {
         ports: Vec::new(),
         working_dir: None,
         stop_grace: Duration::from_secs(5),
+        lease: None,
     }
 }
 

@@ -418,3 +418,66 @@ async fn a_second_stop_with_less_grace_is_obeyed() {
     assert_eq!(slow.await.unwrap().unwrap(), Some(exit));
     driver.remove(id).await.unwrap();
 }
+
+/// The time since the boot, by the clock that leases go by.
+fn boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap(),
+        u32::try_from(now.tv_nsec).unwrap(),
+    )
+}
+
+/// Waits until no shim has the instance, and tells when that was.
+async fn free(bed: &Process, instance: InstanceId) -> Duration {
+    eventually("its shim has ended", async || {
+        match bed.instance_dir(instance).is_free() {
+            Ok(true) => Ok(boot()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_lease_that_nobody_renews_ends_the_job_without_an_agent_and_is_no_end_of_it() {
+    let bed = Process::new().await;
+    let driver = bed.driver();
+    // What ignores the request and what left the tree: both end.
+    for behaviour in [Behaviour::IgnoreTerm, Behaviour::Family(123_454_321)] {
+        let mut job = bed.job(behaviour);
+        let (id, until) = (job.instance(), boot() + Duration::from_secs(2));
+        job.lease = Some(until);
+        job.stop_grace = Duration::from_millis(300);
+        driver.ensure(&job, &NoProgress).await.unwrap();
+        let run = bed.run(id);
+        let renewed = until + Duration::from_secs(1);
+        assert!(driver.renew(id, renewed));
+        // A lease only grows: an agent that was started again knows an older one.
+        assert!(driver.renew(id, until));
+        // From here on the shim is alone.
+        let ended = free(&bed, id).await;
+        assert!(ended >= renewed, "{ended:?} is before {renewed:?}");
+        assert!(!edgeio_worker::shim::proc::is_alive(
+            run.pid,
+            run.start_ticks
+        ));
+        assert!(!driver.renew(id, renewed), "nobody is there to be told");
+        let seen = driver.observe(id).await.unwrap().unwrap();
+        assert_eq!(seen.state, State::Created, "it waits to be started again");
+        assert_eq!(driver.stop(id, Duration::ZERO).await.unwrap(), None);
+
+        // With a lease that is over it does not even begin; with one that holds it does.
+        let refused = driver.ensure(&job, &NoProgress).await.unwrap_err();
+        assert!(refused.chain().to_string().contains("lease"), "{refused}");
+        job.lease = Some(boot() + Duration::from_secs(1000));
+        let again = driver.ensure(&job, &NoProgress).await.unwrap();
+        assert!(matches!(again.state, State::Running { .. }), "{again:?}");
+        assert_eq!(bed.run(id).run, 2);
+        // An end that was asked for is one.
+        let exit = driver.stop(id, Duration::ZERO).await.unwrap().unwrap();
+        assert!(exit.shell_code().is_some(), "{exit:?}");
+        driver.remove(id).await.unwrap();
+        assert_eq!(bed.leftovers(id).await, Vec::<String>::new());
+    }
+}

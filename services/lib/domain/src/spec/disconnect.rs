@@ -53,7 +53,9 @@ impl Default for Disconnect {
 pub enum Mode {
     /// It runs on while it cannot be heard, and a substitute may run beside it.
     Available,
-    /// Never two: it stops itself before a substitute may start.
+    /// Never two: it stops itself before a substitute may start. A native job has a keeper that ends it in time even if the
+    /// worker's agent is dead or hangs. A container is stopped by the agent alone: when that one is killed and stays away, the
+    /// container runs on beside its substitute, and only a store that compares `EDGEIO_EPOCH` tells the two apart.
     Exclusive {
         /// How long it runs without a word from its cluster, on CLOCK_BOOTTIME, from the sending of the last report that was
         /// recorded.

@@ -133,6 +133,42 @@ fn it_stops_by_itself_when_its_cluster_is_not_heard_and_starts_again_when_it_is(
 }
 
 #[test]
+fn what_its_keeper_ended_in_time_starts_again_as_if_the_agent_had_ended_it() {
+    let (mut world, _) = World::leased("60s");
+    let told = |world: &World| -> Vec<(AssignmentId, Duration)> {
+        let leases = world.node.leases();
+        leases.map(|(id, _, until)| (id, until)).collect()
+    };
+    let [(one, until)] = told(&world)[..] else {
+        panic!("{:?}", told(&world));
+    };
+    assert_eq!(one, id(1));
+    world.pass(MINUTE);
+    assert!(told(&world)[0].1 > until, "it was renewed");
+    world.deaf = true;
+    // The agent hangs meanwhile and misses the end of the lease, which the keeper does not.
+    world.jobs.insert(id(1), Sight::bare(Seen::Created));
+    world.now.boot = world.now.boot + 5 * MINUTE;
+    world.node.hint(&RuntimeKind::FAKE, Some(id(1)), world.now);
+    world.settle();
+    world.pass(MINUTE);
+    let status = world.status(1);
+    assert_eq!(
+        (status.phase, status.restarts, status.failures),
+        (Phase::Preparing, 0, 0),
+        "{:?}",
+        world.log
+    );
+    assert_eq!(told(&world), []);
+    let before = world.did().len();
+    world.deaf = false;
+    world.pass(MINUTE);
+    assert_eq!(world.did()[before..], ["ensure 1"]);
+    let status = world.status(1);
+    assert_eq!((status.phase, status.restarts), (Phase::Running, 0));
+}
+
+#[test]
 fn the_shortest_leases_are_renewed_in_time() {
     let (mut world, _) = World::leased("5s");
     world.pass(10 * MINUTE);

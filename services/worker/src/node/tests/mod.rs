@@ -303,7 +303,10 @@ impl World {
                 return self.node.finished(op.id, Outcome::Fault(fault), self.now);
             }
             OpKind::Ensure(_) => {
-                self.jobs.entry(op.id).or_insert(running);
+                let job = self.jobs.entry(op.id).or_insert_with(|| running.clone());
+                if job.seen == Seen::Created {
+                    *job = running;
+                }
             }
             OpKind::Rerun(_) | OpKind::Restart(_) => {
                 self.jobs.insert(op.id, running);

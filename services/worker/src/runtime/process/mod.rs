@@ -149,8 +149,8 @@ impl ProcessRuntime {
         move |error| Self::failed(verb, instance, ErrorClass::Retry, error)
     }
 
-    /// Asks a living shim to stop its job.
-    fn ask_to_stop(&self, dir: &Dir, grace: Duration) -> io::Result<()> {
+    /// Asks a living shim for something.
+    fn ask(dir: &Dir, request: &str) -> io::Result<()> {
         let mut options = fs::OpenOptions::new();
         let flags = rustix::fs::OFlags::NONBLOCK.bits();
         // Without a reader the kernel refuses, so a request is never left for a later shim.
@@ -158,7 +158,7 @@ impl ProcessRuntime {
             .write(true)
             .custom_flags(flags.cast_signed())
             .open(dir.control());
-        opened?.write_all(format!("stop {}\n", grace.as_millis()).as_bytes())
+        opened?.write_all(format!("{request}\n").as_bytes())
     }
 
     async fn wait_for_exit(
@@ -175,6 +175,11 @@ impl ProcessRuntime {
                     ..
                 }) => return Ok(Some(exit)),
                 None => return Ok(None),
+                // Its lease ended it first.
+                Some(Observed {
+                    state: State::Created,
+                    ..
+                }) if !self.shim_lives(instance) => return Ok(None),
                 Some(_) if Instant::now() > until => {
                     let why = "the shim has not ended it in time";
                     return Err(Self::failed("stop", instance, ErrorClass::Retry, why));
@@ -329,7 +334,8 @@ impl Runtime for ProcessRuntime {
             }
             Some(_) => {}
         }
-        match self.ask_to_stop(&self.dir(instance), grace) {
+        let request = format!("stop {}", grace.as_millis());
+        match Self::ask(&self.dir(instance), &request) {
             // No reader, no pipe: the shim is just ending, or just starting; what it writes is waited for.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {}
@@ -353,6 +359,10 @@ impl Runtime for ProcessRuntime {
         hint::leave(&hints, instance, "removed");
         hint::clear(&hints, instance);
         Ok(())
+    }
+
+    fn renew(&self, instance: InstanceId, until: Duration) -> bool {
+        Self::ask(&self.dir(instance), &format!("lease {}", until.as_millis())).is_ok()
     }
 
     async fn pause(&self, instance: InstanceId) -> Result<(), RuntimeError> {

@@ -43,6 +43,7 @@ impl ProcessRuntime {
         let ended = files::read::<Ended>(&dir.exit())?;
         let ended = ended.filter(|e| run.as_ref().is_none_or(|r| e.run >= r.run));
         let (handle, state) = match (run, ended) {
+            (Some(run), Some(ended)) if ended.lease_over => (handle(&run), State::Created),
             (run, Some(ended)) => (
                 run.map_or_else(|| created(&dir), |r| handle(&r)),
                 State::Exited(ended.into()),
@@ -141,6 +142,7 @@ fn lose(dir: &Dir, job: &Job, run: &Run) -> io::Result<Ended> {
         code: None,
         signal: None,
         oom: false,
+        lease_over: false,
         finished_at_ns: to_ns(SystemTime::now()),
         lost: Some(why.to_owned()),
     };

@@ -18,7 +18,7 @@ use crate::{
     },
     shim::{
         self,
-        files::{self, Dir, Durable, Hello, Job},
+        files::{self, Dir, Durable, Hello, Job, Lease},
     },
 };
 
@@ -92,6 +92,10 @@ impl ProcessRuntime {
             cwd: job.working_dir.as_ref().map_or(work, Into::into),
             group: self.group(job.instance()),
             output_cap: OUTPUT_CAP,
+            lease: job.lease.map(|until| Lease {
+                until_ms: millis(until),
+                grace_ms: millis(job.stop_grace),
+            }),
         }
     }
 
@@ -199,6 +203,10 @@ fn limits(job: &JobSpec) -> Limits {
         memory_bytes: job.memory_bytes,
         pids: Some(PIDS_LIMIT),
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where a directory is while it is made.
