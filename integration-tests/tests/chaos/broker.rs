@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use edgeio_integration_tests::testbed::{Bed, Testbed, eventually, tier::sketch};
+use edgeio_integration_tests::testbed::{Bed, Figure, Testbed, eventually, tier::sketch};
 use edgeio_proto::{
     api::v1::{InstancePhase, Reachability},
     cluster::v1::WorkerState,
@@ -41,7 +41,13 @@ async fn a_broker_that_restarts_is_not_noticed() -> Result<()> {
                 bed.kill("nats-a").await?;
                 calm.wish(bed).await?;
                 bed.start("nats-a").await?;
-                took.push(calm.back(bed).await?);
+                let back = calm.back(bed).await?;
+                Figure::of("broker-restarted")
+                    .took("convergence", back)
+                    .configured("report", REPORT)
+                    .configured("lease", LEASE)
+                    .print();
+                took.push(back);
             }
             bed.ready(&["a1", "a2"]).await?;
             let told = format!("{times} restarts; converged after {}", seconds(&took));
@@ -69,6 +75,12 @@ async fn a_broker_that_is_away_for_long_stops_nothing() -> Result<()> {
             bed.start("nats-a").await?;
             let took = calm.back(bed).await?;
             bed.ready(&["a1", "a2"]).await?;
+            Figure::of("broker-away")
+                .took("detection", noticed)
+                .took("convergence", took)
+                .configured("report", REPORT)
+                .configured("lease", LEASE)
+                .print();
             say(
                 "broker",
                 format!(

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use edgeio_integration_tests::testbed::{
-    Bed, Testbed, Tier, diary::Diary, eventually_within, tier::sketch,
+    Bed, Figure, Testbed, Tier, diary::Diary, eventually_within, tier::sketch,
 };
 use edgeio_proto::api::v1::ApplicationPhase;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -125,6 +125,9 @@ async fn story(bed: &Bed, victim: &str, tier: &Tier, seed: u64, kills: u64) -> R
     let account = Diary::of(bed).account()?;
     ensure!(account.faults.is_empty(), "{:#?}", account.faults);
     let sum = |of: fn(&User) -> u32| users.iter().map(of).sum::<u32>();
+    Figure::of(&format!("killed-in-commit-{}", victim.replace("-a", "")))
+        .took("convergence", from.elapsed())
+        .print();
     say(
         "commits",
         format!(

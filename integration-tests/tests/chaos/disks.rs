@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use edgeio_integration_tests::testbed::{
-    Bed, Testbed, Tier, diary::Diary, eventually, fill, manifest::app, tier::sketch,
+    Bed, Figure, Testbed, Tier, diary::Diary, eventually, fill, manifest::app, tier::sketch,
 };
 use edgeio_proto::api::v1::{ApplyRequest, InstancePhase};
 use tonic::Code;
@@ -119,6 +119,11 @@ async fn story(bed: &Bed, program: &str, tier: &Tier) -> Result<()> {
         for name in acknowledged.iter().chain([&name]) {
             tier.gone(name).await?;
         }
+        Figure::of(&format!("disk-full-{}", program.replace("-a", "")))
+            .took("replacement", runs)
+            .took("convergence", took)
+            .configured("full", FULL)
+            .print();
         say(
             "disks",
             format!(
@@ -188,6 +193,11 @@ async fn a_worker_whose_disk_is_full_starts_nothing_and_stops_nothing() -> Resul
                     pid.is_some() && bed.program("a1")?.pid() == pid,
                     "the worker was restarted"
                 );
+                Figure::of("disk-full-worker")
+                    .took("replacement", taken)
+                    .took("convergence", took)
+                    .configured("full", FULL)
+                    .print();
                 say(
                     "disks",
                     format!(

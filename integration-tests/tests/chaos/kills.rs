@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use edgeio_integration_tests::testbed::{
-    Bed, Testbed,
+    Bed, Figure, Testbed,
     diary::Diary,
     eventually_within,
     manifest::{app, container},
@@ -130,6 +130,7 @@ async fn story(bed: &Bed, seed: u64, kills: u64) -> Result<()> {
         ensure!(root.get(name).await?.is_none(), "{name} is back");
     }
     let sum = |of: fn(&User) -> u32| users.iter().map(of).sum::<u32>();
+    Figure::of("kills").took("convergence", took).print();
     say(
         "kills",
         format!(

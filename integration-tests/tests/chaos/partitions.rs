@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use edgeio_integration_tests::testbed::{Bed, Testbed, Way};
+use edgeio_integration_tests::testbed::{Bed, Figure, Testbed, Way};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use crate::{
@@ -103,6 +103,16 @@ async fn story(bed: &Bed, seed: u64, cycles: u64) -> Result<()> {
             .back(bed)
             .await
             .with_context(|| format!("{name} {port:?} {fault:?}"))?;
+        Figure::of(
+            &format!("link-{fault:?}")
+                .replace(['(', ')'], "-")
+                .to_lowercase(),
+        )
+        .took("convergence", took)
+        .configured("cut", CUT)
+        .configured("report", REPORT)
+        .configured("lease", LEASE)
+        .print();
         let end = if port.is_some() {
             " at the cluster's end"
         } else {

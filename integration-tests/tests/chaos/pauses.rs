@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use edgeio_integration_tests::testbed::Testbed;
+use edgeio_integration_tests::testbed::{Figure, Testbed};
 
 use crate::{
     calm::{Calm, seconds},
@@ -47,7 +47,9 @@ async fn whoever_stands_still_goes_on_where_it_was() -> Result<()> {
                     }
                     calm.lasts(bed, FROZEN).await?;
                     bed.thaw(name)?;
-                    took.push(calm.back(bed).await?);
+                    let back = calm.back(bed).await?;
+                    frozen(&name.replace("-a", ""), back);
+                    took.push(back);
                 }
                 let all = ["root", "nats-a", "cluster-a", "bridge-a", "a1", "a2"];
                 for name in all {
@@ -57,7 +59,9 @@ async fn whoever_stands_still_goes_on_where_it_was() -> Result<()> {
                 for name in all {
                     bed.thaw(name)?;
                 }
-                took.push(calm.back(bed).await?);
+                let back = calm.back(bed).await?;
+                frozen("all", back);
+                took.push(back);
                 bed.ready(&["a1", "a2"]).await?;
                 say(
                     "pauses",
@@ -74,4 +78,13 @@ async fn whoever_stands_still_goes_on_where_it_was() -> Result<()> {
             calm.end(bed).await
         })
         .await
+}
+
+fn frozen(who: &str, convergence: Duration) {
+    Figure::of(&format!("frozen-{who}"))
+        .took("convergence", convergence)
+        .configured("frozen", FROZEN)
+        .configured("report", REPORT)
+        .configured("lease", LEASE)
+        .print();
 }

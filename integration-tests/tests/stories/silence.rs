@@ -1,11 +1,14 @@
 //! Silence on real processes: what a worker that died ran is replaced, what comes back is reconciled by each policy, and when
 //! nobody is heard nothing is replaced until an operator says so.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use edgeio_integration_tests::testbed::{
-    Bed, Testbed, eventually,
+    Bed, Figure, Testbed, eventually,
     manifest::{app, native},
 };
 use edgeio_proto::{
@@ -17,6 +20,7 @@ use edgeio_proto::{
 const REPORT: Duration = Duration::from_millis(500);
 const LEASE: Duration = Duration::from_secs(3);
 const REPLACE: &[&str] = &["--replace-after=8s", "--lost-after=1h"];
+const REPLACE_AFTER: Duration = Duration::from_secs(8);
 
 const POLICIES: [&str; 3] = ["keep-original", "keep-replacement", "longest-running"];
 
@@ -101,22 +105,36 @@ async fn a_dead_worker_is_replaced_and_its_return_is_reconciled() -> Result<()> 
 
             // Its jobs run on: only the agent is dead.
             bed.kill("a1").await?;
+            let killed = Instant::now();
             worker(bed, "a1", WorkerState::Suspect, Replacement::Unspecified).await?;
+            let suspected = killed.elapsed();
             worker(bed, "a1", WorkerState::Disconnected, Replacement::Proven).await?;
+            let disconnected = killed.elapsed();
             let mut instead = Vec::new();
             for policy in POLICIES {
                 instead.push(running(bed, policy, "a1").await?);
             }
             jobs(bed, 9 + there).await?;
+            let replaced = killed.elapsed();
             // The root sees the copies that are heard.
             for policy in POLICIES {
                 let seen = root.running("shop", policy, 3).await?;
                 ensure!(seen.values().all(|i| i.worker != "a1"), "{seen:?}");
             }
 
+            let back = Instant::now();
             bed.start("a1").await?;
             worker(bed, "a1", WorkerState::Ready, Replacement::Unspecified).await?;
             jobs(bed, 9).await?;
+            Figure::of("worker-dead")
+                .took("suspect", suspected)
+                .took("detection", disconnected)
+                .took("replacement", replaced)
+                .took("convergence", back.elapsed())
+                .configured("report", REPORT)
+                .configured("lease", LEASE)
+                .configured("replace_after", REPLACE_AFTER)
+                .print();
             for ((policy, before), instead) in POLICIES.into_iter().zip(&before).zip(&instead) {
                 let without = if policy == "keep-replacement" {
                     "a1"
