@@ -211,6 +211,7 @@ mod tests {
             ports: Vec::new(),
             working_dir: None,
             stop_grace: Duration::from_secs(5),
+            lease: None,
         }
     }
 
