@@ -7,7 +7,7 @@ DEMO_KEEP ?= 1
 # Each binary by its own build: built together, features of one would reach the others.
 BINARIES := edgeio-root edgeio-cluster edgeio-bridge edgeio-worker edgeio-cli
 
-.PHONY: help demo tools test chaos bench build fmt lint contract clean-tools
+.PHONY: help demo tools test chaos fuzz bench build fmt lint contract clean-tools
 
 help: ## Tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: ## Check everything: format, lints, contract, dependencies, docs, tests on
 
 chaos: ## Break the real stack for longer than `make test` does (CHAOS="kills" for a part; EDGEIO_CHAOS_* set counts and seed)
 	@$(TOOLS)/run-chaos $(CHAOS)
+
+fuzz: ## Search for input that breaks a parser, 20 s each (FUZZ="manifest bus" for some, FUZZ_SECONDS for longer; needs a nightly Rust)
+	@$(TOOLS)/run-fuzz $(FUZZ)
 
 bench: ## Measure: floors, one deployment hop by hop, footprint (BENCH="floors --rounds 3" for a part)
 	@$(TOOLS)/get-tools bench

@@ -141,3 +141,26 @@ fn the_same_seed_makes_the_same_inputs() {
         assert_ne!(all(1), all(2), "{}", target.name);
     }
 }
+
+/// cargo-fuzz has a program for each target: the list cannot be read at build time there.
+#[test]
+fn each_target_has_its_program_for_the_fuzzer() -> Result<()> {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).context("read fuzz/Cargo.toml")?;
+    for target in ALL {
+        let name = target.name;
+        ensure!(
+            manifest.contains(&format!(
+                "name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\""
+            )),
+            "fuzz/Cargo.toml has no program for {name}"
+        );
+        let program = fs::read_to_string(fuzz.join(format!("fuzz_targets/{name}.rs")));
+        let program = program.with_context(|| format!("read the program of {name}"))?;
+        ensure!(
+            program.contains(&format!("targets::run(\"{name}\", bytes)")),
+            "the program of {name} runs something else"
+        );
+    }
+    Ok(())
+}

@@ -23,7 +23,8 @@ pub fn pool() -> &'static DescriptorPool {
 }
 
 /// The encoded form of a made message of this full name; nothing when there is none.
-pub(super) fn encoded(dice: &mut Dice, full_name: &str) -> Vec<u8> {
+#[must_use]
+pub fn encoded(dice: &mut Dice, full_name: &str) -> Vec<u8> {
     pool()
         .get_message_by_name(full_name)
         .map(|descriptor| made(dice, &descriptor).encode_to_vec())

@@ -136,6 +136,18 @@ pub fn find(name: &str) -> Option<&'static Target> {
     ALL.iter().find(|target| target.name == name)
 }
 
+/// Runs a target by its name, for cargo-fuzz.
+///
+/// # Panics
+/// A law is broken, or there is no such target.
+pub fn run(name: &str, bytes: &[u8]) {
+    let target = find(name);
+    assert!(target.is_some(), "no target {name}");
+    if let Some(target) = target {
+        (target.run)(bytes);
+    }
+}
+
 /// An input of a target: one that means something, changed in up to a few ways or not at all.
 #[must_use]
 pub fn input(target: &Target, dice: &mut Dice) -> Vec<u8> {

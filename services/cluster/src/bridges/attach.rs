@@ -19,6 +19,7 @@ use edgeio_server::{
     auth::{PrincipalKind, principal},
     shutdown::Shutdown,
     status::{Classify, Kind, status},
+    warn_seldom,
 };
 use edgeio_tier::{
     hub::Hub,
@@ -135,10 +136,8 @@ impl Reader {
                         convert::id::<ChildId>("worker_id", &up.worker_id),
                         up.message,
                     ) else {
-                        warn!(
-                            worker = up.worker_id,
-                            "message of an unreadable worker dropped"
-                        );
+                        let shown: String = up.worker_id.chars().take(60).collect();
+                        warn_seldom!(worker = shown, "message of an unreadable worker dropped");
                         continue;
                     };
                     self.bridges.heard(id, self.number);

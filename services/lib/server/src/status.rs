@@ -151,6 +151,9 @@ pub enum Refusal {
     /// A handler panicked, with this text. The panic hook has printed the place.
     #[error("a handler panicked: {0}")]
     Panicked(String),
+    /// The request's bytes are no request.
+    #[error("this request cannot be read: {0}")]
+    Unreadable(String),
     /// A handler runs without the layer that authenticates.
     #[error("no principal in the request")]
     NoPrincipal,
@@ -160,6 +163,7 @@ impl Classify for Refusal {
     fn kind(&self) -> Kind {
         match self {
             Self::Stopping => Kind::Unavailable,
+            Self::Unreadable(_) => Kind::InvalidInput,
             Self::Panicked(_) | Self::NoPrincipal => Kind::Internal,
         }
     }
@@ -167,6 +171,7 @@ impl Classify for Refusal {
         match self {
             Self::Stopping => "SERVER_STOPPING",
             Self::Panicked(_) => "PANIC",
+            Self::Unreadable(_) => "REQUEST_UNREADABLE",
             Self::NoPrincipal => "NO_PRINCIPAL",
         }
     }
@@ -174,7 +179,7 @@ impl Classify for Refusal {
         match self {
             // About what a restart of one process takes.
             Self::Stopping => Some(Duration::from_secs(1)),
-            Self::Panicked(_) | Self::NoPrincipal => None,
+            Self::Unreadable(_) | Self::Panicked(_) | Self::NoPrincipal => None,
         }
     }
 }

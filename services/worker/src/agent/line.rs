@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use edgeio_bridge::bus::{BusEvent, WorkerBus};
 use edgeio_proto::link::v1::{ChildMessage, ParentMessage};
-use edgeio_server::status::chain;
+use edgeio_server::{status::chain, warn_seldom};
 use futures::StreamExt as _;
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{debug, error, info, warn};
@@ -98,7 +98,7 @@ impl Driver {
                 self.attach();
             }
             Some(BusEvent::Malformed { subject, why }) => {
-                warn!(subject, error = %why, "a message of the cluster is not understood");
+                warn_seldom!(subject, error = %why, "a message of the cluster is not understood");
             }
             None => {
                 // The client is closed for good, which only a bug does.

@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 
 use super::handshakes::Handshakes;
+use super::opening::Opening;
 use crate::shutdown::Shutdown;
 use crate::tls::Tls;
 
@@ -81,10 +83,11 @@ pub(super) struct Incoming {
     accepted: TcpIncoming,
     handshakes: Option<Handshakes>,
     cut: Shutdown,
+    opens_within: Duration,
 }
 
 impl Incoming {
-    pub(super) fn new(listener: Listener, cut: Shutdown) -> Self {
+    pub(super) fn new(listener: Listener, cut: Shutdown, opens_within: Duration) -> Self {
         // Small messages must not wait for the acknowledgement of the one before.
         let accepted = TcpIncoming::from(listener.socket).with_nodelay(Some(true));
         let handshakes = listener.tls.map(|tls| Handshakes::new(tls.config()));
@@ -92,6 +95,7 @@ impl Incoming {
             accepted,
             handshakes,
             cut,
+            opens_within,
         }
     }
 
@@ -99,6 +103,7 @@ impl Incoming {
         Connection {
             socket,
             cut: Box::pin(self.cut.wait()),
+            opening: Some(Opening::within(self.opens_within)),
         }
     }
 }
@@ -135,6 +140,8 @@ enum Socket {
 pub(super) struct Connection {
     socket: Socket,
     cut: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Until its first words have come.
+    opening: Option<Opening>,
 }
 
 impl Connected for Connection {
@@ -174,7 +181,23 @@ impl AsyncRead for Connection {
         if self.cut.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        either!(self, stream => stream.poll_read(context, buffer))
+        let Some(opening) = &mut self.opening else {
+            return either!(self, stream => stream.poll_read(context, buffer));
+        };
+        if opening.is_over(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let before = buffer.filled().len();
+        let read = either!(self, stream => stream.poll_read(context, buffer));
+        let came = buffer.filled().len().saturating_sub(before);
+        if self
+            .opening
+            .as_mut()
+            .is_some_and(|opening| opening.heard(came))
+        {
+            self.opening = None;
+        }
+        read
     }
 }
 

@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 
 use super::body::{Finish, Tracked};
 use super::inflight::InFlight;
+use super::unreadable::blame;
 use crate::auth::rules::Rules;
 use crate::auth::{Authenticate, CallInfo, Denial, Denials, Peer, Principal, identify};
 use crate::shutdown::Shutdown;
@@ -199,6 +200,7 @@ where
                     }
                 }
                 let Ok(response) = inner.call(request).await;
+                let response = blame(response);
                 if let (Some(who), Some(why)) = (caller, forbidden(&response)) {
                     shared.denials.denied(Denial { who, method, why });
                 }

@@ -25,6 +25,9 @@ pub struct Limits {
     /// How long a handler may take until it answers. For a stream that is until it begins, not
     /// until it ends. Longer than any database wait (5 s), shorter than a user's patience.
     pub answer_within: Duration,
+    /// How long a connection may take until it has said HTTP/2's first 24 bytes; with TLS, after its handshake. Two lost packets on
+    /// a bad mobile link still pass.
+    pub opens_within: Duration,
     /// Silence after which a connection is asked whether it lives. NATs forget idle connections
     /// after a minute or more, so half of that keeps the path open too.
     pub keepalive_interval: Duration,
@@ -40,6 +43,7 @@ impl Default for Limits {
             streams: 100,
             unanswered: 64,
             answer_within: Duration::from_secs(10),
+            opens_within: Duration::from_secs(10),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
             header_bytes: 16 * 1024,

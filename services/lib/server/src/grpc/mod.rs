@@ -13,7 +13,9 @@ mod inflight;
 mod io;
 mod layer;
 mod limits;
+mod opening;
 mod reflection;
+mod unreadable;
 
 pub use inflight::{InFlight, OpenCall};
 pub use io::{BindError, Listener};
@@ -211,7 +213,10 @@ impl Api {
             .apply(Server::builder())
             .layer(layer)
             .add_routes(self.routes.routes())
-            .serve_with_incoming_shutdown(Incoming::new(listener, cut_token), readiness_down);
+            .serve_with_incoming_shutdown(
+                Incoming::new(listener, cut_token, self.limits.opens_within),
+                readiness_down,
+            );
         tokio::pin!(serving);
 
         // tonic waits for its connections without a deadline of its own.

@@ -4,8 +4,10 @@
 //! collector are deliberately absent here; they come as further layers of the same registry.
 
 mod capture;
+mod seldom;
 
 pub use capture::{Capture, Seen};
+pub use seldom::Seldom;
 
 use std::fmt;
 use std::io::IsTerminal as _;
@@ -33,8 +35,9 @@ pub struct LogFilter(String);
 
 impl Default for LogFilter {
     fn default() -> Self {
-        // The broker's client tells each lost message as news; what matters of it is told by ours.
-        Self("info,async_nats=warn".to_owned())
+        // The broker's client tells each lost message as news; what matters of it is told by ours. HTTP/2's library warns of each
+        // connection that misbehaves: whoever reaches the port could fill the log.
+        Self("info,async_nats=warn,h2=error".to_owned())
     }
 }
 

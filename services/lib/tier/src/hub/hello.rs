@@ -7,7 +7,7 @@ use edgeio_domain::{
 use edgeio_link::{convert, parent::Parent, verdict, version::Offer};
 use edgeio_proto::link::v1::{self, parent_message};
 use edgeio_store::{StoreError, Write};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{Outbox, State, point_of, record::capacity, refuse, session::Session};
 use crate::context::Context;
@@ -26,7 +26,7 @@ pub(super) async fn open(
         }
     };
     let Ok(attach) = convert::id::<AttachId>("attach_id", &hello.attach_id) else {
-        warn!(child = %id, "hello without a readable attach_id dropped");
+        edgeio_server::warn_seldom!(child = %id, "hello without a readable attach_id dropped");
         return Ok(Outbox::new());
     };
     let mut tx = context.store.write().await?;

@@ -28,7 +28,6 @@ use edgeio_store::{Meta, Revision, StoreError};
 use replicas::Replicas;
 use session::Session;
 use tokio::sync::Mutex;
-use tracing::warn;
 
 use crate::context::Context;
 
@@ -204,7 +203,7 @@ fn point_of(meta: &Meta) -> Accepted {
 /// Refuses a message.
 fn refuse(epoch: u64, reason: v1::RefusalReason, message: &str) -> v1::ParentMessage {
     if reason == v1::RefusalReason::Protocol {
-        warn!(message, "child refused");
+        edgeio_server::warn_seldom!(message, "child refused");
     }
     let refusal = v1::Refusal {
         reason: reason.into(),

@@ -17,7 +17,7 @@ use edgeio_domain::{
 use edgeio_link::{convert, convert::WireError};
 use edgeio_proto::link::v1;
 use edgeio_store::{ApplicationFilter, AssignmentFilter, ReadTx, StoreError, Write};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{session::Session, work::Work};
 
@@ -49,7 +49,7 @@ pub(super) fn instance(
 ) {
     let known = work.assignment(id);
     if known.is_some_and(|known| !known.is_mirror()) {
-        warn!(%child, instance = %id, "report about an instance of another owner dropped");
+        edgeio_server::warn_seldom!(%child, instance = %id, "report about an instance of another owner dropped");
         return;
     }
     if observed.phase == Phase::Stopped {
@@ -87,7 +87,7 @@ pub(super) fn instance(
     match row() {
         Ok(row) => work.put(row, false),
         Err(field) => {
-            warn!(%child, instance = %id, field, "entry that cannot be understood is held back");
+            edgeio_server::warn_seldom!(%child, instance = %id, field, "entry that cannot be understood is held back");
         }
     }
 }
@@ -103,7 +103,7 @@ pub(super) fn applications(
     let mut told = BTreeSet::new();
     for entry in &report.applications {
         let Ok(uid) = convert::id::<AppUid>("uid", &entry.uid) else {
-            warn!(%child, uid = entry.uid, "application without a readable uid is held back");
+            edgeio_server::warn_seldom!(%child, uid = entry.uid, "application without a readable uid is held back");
             continue;
         };
         if entry.gone {
@@ -113,7 +113,7 @@ pub(super) fn applications(
         told.insert(uid);
         let before = work.application(uid);
         if before.is_some_and(|before| before.key.owner != Owner::Cluster(child)) {
-            warn!(%child, application = entry.name, "report about an application of another owner dropped");
+            edgeio_server::warn_seldom!(%child, application = entry.name, "report about an application of another owner dropped");
             continue;
         }
         match application(child, uid, entry, before, now) {
@@ -124,7 +124,7 @@ pub(super) fn applications(
                 work.put_application(application);
             }
             Err(field) => {
-                warn!(%child, application = entry.name, field, "application that cannot be understood is held back");
+                edgeio_server::warn_seldom!(%child, application = entry.name, field, "application that cannot be understood is held back");
             }
         }
     }

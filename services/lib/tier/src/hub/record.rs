@@ -19,9 +19,10 @@ use edgeio_link::{
     version::Agreed,
 };
 use edgeio_proto::link::v1;
+use edgeio_server::warn_seldom;
 use edgeio_store::{AssignmentFilter, StoreError, Write, WriteTx};
 use std::time::Duration;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::{Outbox, State, full, owned, point_of, refuse, send, session::Session, work::Work};
 use crate::context::{Context, LONGEST_REFUSAL};
@@ -267,11 +268,11 @@ fn take(context: &Context, work: &mut Work, child: ChildId, entry: &v1::Instance
         convert::id::<AssignmentId>("id", &entry.id),
         convert::observed_from_wire(entry, now),
     ) else {
-        warn!(%child, id = entry.id, "entry that cannot be understood is held back");
+        warn_seldom!(%child, id = entry.id, "entry that cannot be understood is held back");
         return;
     };
     let Ok(owner) = owned::owner(entry) else {
-        warn!(%child, id = entry.id, owner = entry.owner, "entry with an unreadable owner is held back");
+        warn_seldom!(%child, id = entry.id, owner = entry.owner, "entry with an unreadable owner is held back");
         return;
     };
     let known = work.assignment(id).cloned();
@@ -288,7 +289,7 @@ fn take(context: &Context, work: &mut Work, child: ChildId, entry: &v1::Instance
         return meet(work, child, id, entry, owner, observed, now);
     };
     if assignment.child != child && !plant::on(Plant::StatusWithoutOwner) {
-        warn!(%child, instance = %id, "report about another child's assignment dropped");
+        warn_seldom!(%child, instance = %id, "report about another child's assignment dropped");
         return;
     }
     let order = Recorded {
@@ -415,7 +416,7 @@ fn meet(
         convert::id::<SlotId>("slot_id", &entry.slot_id),
         convert::spec_hash(&entry.spec_hash),
     ) else {
-        warn!(%child, instance = %id, "unknown instance without a readable slot or spec is left alone");
+        warn_seldom!(%child, instance = %id, "unknown instance without a readable slot or spec is left alone");
         return;
     };
     let awaited = |slot: &Slot| {
