@@ -1,6 +1,6 @@
 //! What a tier knows of a child: who it is, what it offers and whether it is heard.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     ids::{AttachId, ChildId, Lineage},
@@ -8,6 +8,9 @@ use crate::{
     resources::Resources,
     time::Time,
 };
+
+/// The feature of a child that stops its exclusive instances by itself once their lease is not renewed.
+pub const EXCLUSIVE_LEASE: &str = "exclusive-lease";
 
 /// Whether a child is heard. Silence never stops anything: it keeps new work away, and by evidence
 /// ([`crate::liveness`]) lets substitutes be started.
@@ -143,6 +146,9 @@ pub struct Child {
     pub replace: Replace,
     /// The replica of the tier that holds its newest session.
     pub holder: Option<uuid::Uuid>,
+    /// The features that it and this tier have, as they were settled when it opened its newest session. `None` before the
+    /// first one, and in a record of a version that did not keep them.
+    pub features: Option<BTreeSet<String>>,
     /// Boot id of its machine.
     pub boot_id: String,
     /// When it was last recorded as heard, by this tier's wall clock.
@@ -154,6 +160,13 @@ pub struct Child {
 }
 
 impl Child {
+    /// Whether it is known to have a feature.
+    #[must_use]
+    pub fn has(&self, feature: &str) -> bool {
+        let features = self.features.as_ref();
+        features.is_some_and(|features| features.contains(feature))
+    }
+
     /// What people call it.
     #[must_use]
     pub fn display(&self) -> String {

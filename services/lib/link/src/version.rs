@@ -18,8 +18,7 @@ pub const PROTOCOL: u32 = 1;
 pub mod feature {
     /// A cluster tells its root of the applications that users deployed at the cluster, and the root records them.
     pub const OWNED_APPLICATIONS: &str = "owned-applications";
-    /// A worker stops its exclusive instances by itself once their lease is not renewed.
-    pub const EXCLUSIVE_LEASE: &str = "exclusive-lease";
+    pub use edgeio_domain::child::EXCLUSIVE_LEASE;
 }
 
 /// The features that this build has on either side of a link: a name is added by the commit that makes it true.
@@ -45,6 +44,15 @@ impl Default for Agreed {
 }
 
 impl Agreed {
+    /// What was agreed on in a session of which these features are recorded. Of the versions the oldest is relied on.
+    #[must_use]
+    pub fn of_before(features: BTreeSet<String>) -> Self {
+        Self {
+            features,
+            ..Self::default()
+        }
+    }
+
     /// Whether both sides have a feature.
     #[must_use]
     pub fn has(&self, feature: &str) -> bool {

@@ -3,7 +3,7 @@
 //! Invariants: `largest` never exceeds `free`; releasing what was reserved restores the amounts exactly.
 
 use edgeio_domain::{
-    child::{Bucket, Child, ChildState},
+    child::{Bucket, Child, ChildState, EXCLUSIVE_LEASE},
     ids::ChildId,
     resources::Resources,
 };
@@ -19,6 +19,8 @@ pub struct Candidate {
     pub name: String,
     /// Whether it is heard.
     pub state: ChildState,
+    /// Whether it stops exclusive instances by itself when it is cut off. A child of an older version does not know of them.
+    pub stops_exclusive: bool,
     /// What can be placed there in all: the measure of what a demand weighs.
     pub allocatable: Resources,
     /// What is free, per kind of worker, before this pool's reservations.
@@ -35,6 +37,7 @@ impl Candidate {
             id: child.id,
             name: format!("{noun} {}", child.display()),
             state: child.state,
+            stops_exclusive: child.has(EXCLUSIVE_LEASE),
             allocatable: child.capacity.allocatable,
             buckets: child.capacity.buckets.clone(),
             instances,
@@ -63,6 +66,11 @@ impl Candidate {
     /// Free in all buckets together.
     pub(crate) fn free(&self) -> Resources {
         self.buckets.iter().map(|bucket| bucket.free).sum()
+    }
+
+    /// Whether its version knows what `demand` relies on.
+    pub(crate) fn understands(&self, demand: &Demand) -> bool {
+        self.stops_exclusive || !demand.exclusive
     }
 
     /// The bucket that would take `demand`: of those that have room, the one with most left.

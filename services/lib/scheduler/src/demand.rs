@@ -1,6 +1,9 @@
 //! What one instance asks of the place where it runs. Only what placement looks at: images, ports and policies are absent.
 
-use edgeio_domain::{resources::Resources, spec::ServiceSpec};
+use edgeio_domain::{
+    resources::Resources,
+    spec::{Mode, ServiceSpec},
+};
 
 /// What has to be there.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -11,6 +14,8 @@ pub struct Demand {
     pub architectures: Vec<String>,
     /// The runtime by name; empty means any.
     pub runtime: String,
+    /// It is of an exclusive service: never two at a time.
+    pub exclusive: bool,
 }
 
 impl From<&ServiceSpec> for Demand {
@@ -19,6 +24,7 @@ impl From<&ServiceSpec> for Demand {
             resources: spec.resources,
             architectures: spec.architectures.clone(),
             runtime: spec.runtime.clone(),
+            exclusive: matches!(spec.disconnect.mode, Mode::Exclusive { .. }),
         }
     }
 }

@@ -14,7 +14,9 @@ use crate::{
 
 /// Whether `candidate` can take `demand` now. Cheap: this runs for many candidates, words are made only on failure.
 pub(crate) fn admits(candidate: &Candidate, demand: &Demand) -> bool {
-    candidate.state.takes_work() && candidate.bucket_for(demand).is_some()
+    candidate.state.takes_work()
+        && candidate.understands(demand)
+        && candidate.bucket_for(demand).is_some()
 }
 
 /// One sentence for each thing that stands against it; a refusal comes last, because it is the only one that
@@ -26,6 +28,10 @@ pub(crate) fn why_not(
 ) -> Vec<String> {
     let mut reasons = Vec::new();
     reasons.extend(silence(candidate.state).map(str::to_owned));
+    if !candidate.understands(demand) {
+        let why = "cannot run an exclusive service: its version does not stop one by itself when it is cut off, upgrade it";
+        reasons.push(why.to_owned());
+    }
     if candidate.bucket_for(demand).is_none() {
         reasons.extend(misfits(&candidate.buckets, demand));
     }
@@ -156,6 +162,7 @@ mod tests {
             },
             architectures: vec![architecture.into()],
             runtime: runtime.into(),
+            ..Demand::default()
         }
     }
 
@@ -201,6 +208,30 @@ mod tests {
             ["no kind of worker there has 1 CPU and 200Mi memory free together"]
         );
         assert_eq!(misfits(&[], &either), ["offers no capacity"]);
+    }
+
+    #[test]
+    fn an_exclusive_service_goes_only_where_it_would_stop_itself() {
+        let newer = Candidate {
+            state: ChildState::Ready,
+            stops_exclusive: true,
+            buckets: vec![bucket("amd64", "docker", 1000, 1024)],
+            ..Candidate::default()
+        };
+        let older = Candidate {
+            stops_exclusive: false,
+            ..newer.clone()
+        };
+        let any = demand("amd64", "docker", 500, 64);
+        let exclusive = Demand {
+            exclusive: true,
+            ..any.clone()
+        };
+        assert!(admits(&newer, &exclusive) && admits(&older, &any));
+        assert!(!admits(&older, &exclusive));
+        let reasons = why_not(&older, &exclusive, None);
+        assert_eq!(reasons.len(), 1, "{reasons:?}");
+        assert!(reasons[0].contains("exclusive") && reasons[0].contains("upgrade"));
     }
 
     #[test]

@@ -54,15 +54,17 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
         prop::collection::vec(bucket(), 0..4),
         amounts(20),
         0..3u32,
+        any::<bool>(),
     );
     prop::collection::vec(one, 0..7).prop_map(|all| {
-        let number = |(index, (state, buckets, taken, instances)): (usize, _)| {
+        let number = |(index, (state, buckets, taken, instances, stops_exclusive)): (usize, _)| {
             let buckets: Vec<Bucket> = buckets;
             let free: Resources = buckets.iter().map(|b| b.free).sum();
             Candidate {
                 id: ChildId(Uuid::from_u128(index as u128 + 1)),
                 name: format!("worker {index}"),
                 state,
+                stops_exclusive,
                 allocatable: free + taken,
                 buckets,
                 instances,
@@ -73,16 +75,19 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
 }
 
 fn demand() -> impl Strategy<Value = Demand> {
-    (amounts(20), 0..4usize, 0..2usize).prop_map(|(resources, architectures, runtime)| Demand {
-        resources,
-        architectures: ARCHITECTURES
-            .iter()
-            .enumerate()
-            .filter(|(bit, _)| architectures & (1 << bit) != 0)
-            .map(|(_, name)| (*name).into())
-            .collect(),
-        runtime: RUNTIMES[runtime].into(),
-    })
+    (amounts(20), 0..4usize, 0..2usize, 0..4u8).prop_map(
+        |(resources, architectures, runtime, exclusive)| Demand {
+            resources,
+            architectures: ARCHITECTURES
+                .iter()
+                .enumerate()
+                .filter(|(bit, _)| architectures & (1 << bit) != 0)
+                .map(|(_, name)| (*name).into())
+                .collect(),
+            runtime: RUNTIMES[runtime].into(),
+            exclusive: exclusive == 0,
+        },
+    )
 }
 
 /// Demands with the number of the service that they belong to and the child that refuses it.
@@ -151,6 +156,7 @@ proptest! {
             .candidates()
             .filter(|c| c.state == ChildState::Ready && refused(c.id).is_none())
             .filter(|c| c.buckets.iter().any(|bucket| fits(bucket, &next)))
+            .filter(|c| c.stops_exclusive || !next.exclusive)
             .map(|c| c.id)
             .collect();
         let before = pool.clone();
@@ -237,6 +243,7 @@ fn worker(number: u128, cpu: i64, mib: i64) -> Candidate {
         id: ChildId(Uuid::from_u128(number)),
         name: format!("worker {number}"),
         state: ChildState::Ready,
+        stops_exclusive: true,
         allocatable: all,
         buckets: vec![Bucket {
             architecture: "amd64".into(),

@@ -1,5 +1,7 @@
 //! Lists inside records as JSON text. Fields may be added with a default, never renamed.
 
+use std::collections::BTreeSet;
+
 use edgeio_domain::{
     child::Bucket,
     ids::ChildId,
@@ -121,6 +123,14 @@ pub(super) fn parse_buckets(table: Table, text: &str) -> Result<Vec<Bucket>, Sto
         },
     });
     Ok(buckets.collect())
+}
+
+pub(super) fn features(set: &BTreeSet<String>) -> String {
+    write(set.iter().collect())
+}
+
+pub(super) fn parse_features(table: Table, text: &str) -> Result<BTreeSet<String>, StoreError> {
+    Ok(parse(table, "features", text)?.into_iter().collect())
 }
 
 pub(super) fn grants(list: &[Grant]) -> String {

@@ -301,6 +301,7 @@ pub(crate) fn child(n: u64, seed: u64) -> Child {
             Replace::Fenced,
         ]),
         holder: dice.maybe(Dice::id),
+        features: dice.maybe(|dice| dice.list(Dice::text).into_iter().collect()),
         boot_id: dice.text(),
         last_heard: dice.time(),
         created_at: dice.time(),

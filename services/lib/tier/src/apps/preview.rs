@@ -78,7 +78,7 @@ impl Apps {
                 ..AssignmentFilter::default()
             })
             .await?;
-        let (slots, assignments, mut surplus) = self
+        let (slots, assignments) = self
             .with_held(&*tx, &outcome.after, slots, assignments)
             .await?;
         let mut known = Demands::default();
@@ -93,8 +93,7 @@ impl Apps {
             lease: (self.scope.own != Owner::Root).then_some(self.times.lease),
         };
         let demands: Vec<Resources> = command.services.iter().map(|s| s.spec.resources).collect();
-        let mut steps = self.steps(&outcome.after, &slots, &assignments, &demands, &silence);
-        steps.append(&mut surplus);
+        let steps = self.steps(&outcome.after, &slots, &assignments, &demands, &silence);
         let bodies: BTreeMap<SpecHash, &Vec<u8>> =
             command.services.iter().map(|s| (s.hash, &s.body)).collect();
         let plan = self.locate(&*tx, steps, &bodies).await?;
@@ -110,15 +109,14 @@ impl Apps {
         })
     }
 
-    /// Gives what is held a slot of the application, as the engine would once it is applied; and the steps that stop what
-    /// is more than it asks for.
+    /// Gives what is held a slot of the application, as the engine would once it is applied.
     async fn with_held(
         &self,
         tx: &dyn ReadTx,
         after: &Application,
         slots: Vec<Slot>,
         assignments: Vec<Assignment>,
-    ) -> Result<(Vec<Slot>, Vec<Assignment>, Vec<Step>), AppError> {
+    ) -> Result<(Vec<Slot>, Vec<Assignment>), AppError> {
         let held = tx.assignments(&AssignmentFilter::default()).await?;
         let held = held
             .into_iter()
@@ -131,31 +129,16 @@ impl Apps {
             revision: u64::MAX,
             ..after.clone()
         };
-        let made = found::take_over(
+        found::take_over(
             self.scope.own,
             &BTreeMap::from([(after.uid, applied)]),
             &mut slots,
             &mut assignments,
             self.clock.wall(),
         );
-        let at = |slot: SlotId| {
-            assignments
-                .values()
-                .find(|a| a.slot == slot)
-                .map(|a| a.child)
-        };
-        let ends = made.iter().filter_map(|id| slots.get(id));
-        let ends = ends.filter(|slot| slot.desired == Desired::Stop);
-        let surplus = ends
-            .map(|slot| Step {
-                action: v1::PlanAction::Stop,
-                slot: slot.clone(),
-                at: at(slot.id),
-            })
-            .collect();
         let assignments = assignments.into_values();
         let assignments = assignments.filter(|a| a.app_uid == after.uid).collect();
-        Ok((slots.into_values().collect(), assignments, surplus))
+        Ok((slots.into_values().collect(), assignments))
     }
 
     /// The steps to the end, though a new spec is rolled out one replica at a time.

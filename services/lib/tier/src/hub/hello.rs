@@ -58,6 +58,7 @@ pub(super) async fn open(
         child.attach = attach;
         child.boot_id.clone_from(&hello.boot_id);
         child.version.clone_from(&hello.version);
+        child.features = Some(agreed.features.clone());
         if let Some(offered) = &hello.capacity {
             child.capacity = capacity(offered, said.as_ref(), &point_of(&meta));
         }
@@ -70,8 +71,11 @@ pub(super) async fn open(
         tx.stage(Write::PutMeta(meta));
         tx.stage(Write::PutChild(child.clone()));
         tx.commit().await?;
-    } else if child.holder != Some(context.replica) {
+    } else if child.holder != Some(context.replica)
+        || child.features.as_ref() != Some(&agreed.features)
+    {
         child.holder = Some(context.replica);
+        child.features = Some(agreed.features.clone());
         tx.stage(Write::PutChild(child.clone()));
         tx.commit().await?;
     }

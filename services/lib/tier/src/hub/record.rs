@@ -88,6 +88,19 @@ async fn record_all(
             ));
             continue;
         }
+        let Some(features) = &child.features else {
+            // An older version of this tier opened the session and did not keep what the child can.
+            outbox.push((
+                id,
+                refuse(
+                    epoch,
+                    v1::RefusalReason::StaleSession,
+                    "what both sides can do is not recorded: open a session anew",
+                ),
+            ));
+            continue;
+        };
+        let agreed = || Agreed::of_before(features.clone());
         let applied = report
             .applied
             .as_ref()
@@ -109,9 +122,9 @@ async fn record_all(
         let session = state
             .sessions
             .entry(id)
-            .or_insert_with(|| Session::new(Parent::new(epoch, adopting), Agreed::default()));
+            .or_insert_with(|| Session::new(Parent::new(epoch, adopting), agreed()));
         if session.parent.epoch != epoch {
-            *session = Session::new(Parent::new(epoch, adopting), Agreed::default());
+            *session = Session::new(Parent::new(epoch, adopting), agreed());
         }
         match session.parent.receive(&report) {
             Receipt::Stale => {}

@@ -17,7 +17,7 @@ use edgeio_link::{
 /// One child's session.
 pub(super) struct Session {
     pub(super) parent: Parent,
-    /// What both sides can do. The least, after a restart of this tier, until the child opens a session anew.
+    /// What both sides can do.
     pub(super) agreed: Agreed,
     /// What the child said it has applied.
     pub(super) applied: Option<Accepted>,

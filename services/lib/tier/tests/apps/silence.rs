@@ -1,7 +1,7 @@
 //! An operator's word about silent children, and what is shown of copies that cannot be heard.
 
 use edgeio_domain::{
-    child::{ChildState, Replace},
+    child::{Child, ChildState, EXCLUSIVE_LEASE, Replace},
     ids::AttachId,
     lifecycle::Phase,
     records::Desired,
@@ -14,7 +14,7 @@ use edgeio_server::{
     auth::Role,
     status::{Classify, Kind},
 };
-use edgeio_store::Store as _;
+use edgeio_store::{Store as _, Write};
 use edgeio_tier::apps::{AppError, children::Verdict};
 
 use crate::support::{Bed, as_role, manifest, service, web, who};
@@ -135,18 +135,6 @@ async fn a_fence_ends_the_session_and_says_how_much_is_given_up() {
 #[tokio::test]
 async fn an_exclusive_service_that_would_outlive_its_replacement_is_refused() {
     let bed = Bed::cluster();
-    let exclusive = |stop_after: &str| {
-        let disconnect = v1::DisconnectSpec {
-            mode: "exclusive".into(),
-            stop_after: stop_after.into(),
-            ..Default::default()
-        };
-        let service = v1::ServiceSpec {
-            disconnect: Some(disconnect),
-            ..service("one", None)
-        };
-        manifest("db", vec![service])
-    };
     bed.apply(exclusive("60s")).await.unwrap();
     // 196 s, a quarter of it, 10 s of grace and 45 s of lease are 300 s.
     bed.apply(exclusive("196s")).await.unwrap();
@@ -157,6 +145,49 @@ async fn an_exclusive_service_that_would_outlive_its_replacement_is_refused() {
         "application.services[0].disconnect.stop_after"
     );
     assert!(fields[0].message.contains("replace_after"), "{fields:?}");
+}
+
+fn exclusive(stop_after: &str) -> v1::ApplyRequest {
+    let disconnect = v1::DisconnectSpec {
+        mode: "exclusive".into(),
+        stop_after: stop_after.into(),
+        ..Default::default()
+    };
+    let service = v1::ServiceSpec {
+        disconnect: Some(disconnect),
+        ..service("one", None)
+    };
+    manifest("db", vec![service])
+}
+
+#[tokio::test]
+async fn an_exclusive_service_waits_for_a_worker_that_would_stop_it() {
+    let bed = Bed::cluster();
+    let a1 = bed.child("a1", 8).await;
+    bed.apply(exclusive("60s")).await.unwrap();
+    bed.applied(web(1)).await;
+    bed.settle().await;
+    assert_eq!(
+        bed.assignments().await.len(),
+        1,
+        "only what is not exclusive"
+    );
+    let shown = bed.instances().await;
+    let waits = shown.iter().find(|i| i.application == "db").unwrap();
+    let reasons = &waits.candidates[0].reasons;
+    assert!(
+        reasons.len() == 1 && reasons[0].contains("exclusive service"),
+        "{waits:?}"
+    );
+    // It was upgraded.
+    let before = bed.store.read().await.unwrap().child(a1).await.unwrap();
+    let newer = Child {
+        features: Some([EXCLUSIVE_LEASE.to_owned()].into()),
+        ..before.unwrap()
+    };
+    bed.write([Write::PutChild(newer)]).await;
+    bed.settle().await;
+    assert_eq!(bed.assignments().await.len(), 2);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use edgeio_proto::link::v1::{self, RefusalReason, parent_message::Message};
 use edgeio_store::{Store, Write};
 
 use crate::bed::{
-    Bed, acks, asg, asks_for_all, beat, entry, full, only, part, refusals, said, sent,
+    Bed, Session, acks, asg, asks_for_all, beat, entry, full, only, part, refusals, said, sent,
 };
 
 #[tokio::test]
@@ -222,4 +222,52 @@ async fn who_left_stays_so_until_it_registers_again() {
     assert_eq!(bed.state(child).await, ChildState::Left);
     bed.attached(child, 2, Vec::new()).await;
     assert_eq!(bed.state(child).await, ChildState::Left);
+}
+
+#[tokio::test]
+async fn what_was_agreed_on_outlives_the_process_that_agreed() {
+    let bed = Bed::new();
+    let child = bed.child(1).await;
+    let known = edgeio_link::version::feature::EXCLUSIVE_LEASE;
+    let mut hello = v1::Hello {
+        protocol_min: edgeio_link::PROTOCOL,
+        protocol_max: edgeio_link::PROTOCOL,
+        features: vec![known.to_owned(), "of-the-future".to_owned()],
+        attach_id: crate::bed::uuid(1).to_string(),
+        ..Default::default()
+    };
+    let said = v1::child_message::Message::Hello(hello.clone());
+    bed.say(child, said).await;
+    let session = Session {
+        child,
+        epoch: bed.record(child).await.session_epoch,
+        adopting: false,
+        point: bed.point().await,
+    };
+    bed.tell(session, part(1, Vec::new())).await;
+    let bed = bed.restarted();
+    assert_eq!(bed.hub.agreed(child).await, None);
+    bed.tell(session, part(2, Vec::new())).await;
+    let agreed = bed.hub.agreed(child).await.unwrap();
+    assert_eq!(agreed.features, [known.to_owned()].into());
+
+    // A record of a version that did not keep it: the child is asked to say it once more, and says that it has less.
+    let before = edgeio_domain::child::Child {
+        features: None,
+        ..bed.record(child).await
+    };
+    bed.write([Write::PutChild(before)]).await;
+    let outbox = bed.tell(session, part(3, Vec::new())).await;
+    assert_eq!(refusals(&outbox), [RefusalReason::StaleSession]);
+    hello.attach_id = crate::bed::uuid(2).to_string();
+    hello.features.clear();
+    bed.say(child, v1::child_message::Message::Hello(hello))
+        .await;
+    assert_eq!(bed.record(child).await.features, Some([].into()));
+    let session = Session {
+        epoch: bed.record(child).await.session_epoch,
+        ..session
+    };
+    let outbox = bed.tell(session, part(1, Vec::new())).await;
+    assert_eq!((acks(&outbox), refusals(&outbox)), (vec![1], Vec::new()));
 }

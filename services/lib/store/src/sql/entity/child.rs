@@ -41,6 +41,8 @@ pub struct Model {
     pub silence_ms: i64,
     pub replace: String,
     pub holder: Option<Uuid>,
+    /// JSON; null while they are not known.
+    pub features: Option<String>,
     pub boot_id: String,
     pub last_heard: i64,
     pub created_at: i64,
@@ -76,6 +78,7 @@ impl From<&Child> for Model {
             silence_ms: i64::try_from(child.silence.as_millis()).unwrap_or(i64::MAX),
             replace: child.replace.word().to_owned(),
             holder: child.holder,
+            features: child.features.as_ref().map(nested::features),
             boot_id: child.boot_id.clone(),
             last_heard: child.last_heard.0,
             created_at: child.created_at.0,
@@ -116,6 +119,10 @@ impl TryFrom<Model> for Child {
             silence: Duration::from_millis(row.silence_ms.cast_unsigned()),
             replace: table.word("replace", &row.replace)?,
             holder: row.holder,
+            features: row
+                .features
+                .map(|text| nested::parse_features(table, &text))
+                .transpose()?,
             boot_id: row.boot_id,
             last_heard: Time(row.last_heard),
             created_at: Time(row.created_at),

@@ -4,6 +4,7 @@ mod m0001_records;
 mod m0002_convergence;
 mod m0003_lease;
 mod m0004_tombstone_child;
+mod m0005_child_features;
 mod m0006_access;
 
 use edgeio_domain::ids::Lineage;
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_convergence::Migration),
             Box::new(m0003_lease::Migration),
             Box::new(m0004_tombstone_child::Migration),
+            Box::new(m0005_child_features::Migration),
             Box::new(m0006_access::Migration),
         ]
     }
