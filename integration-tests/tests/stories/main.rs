@@ -23,6 +23,7 @@ mod pull;
 mod reboot;
 mod refusals;
 mod restart;
+mod returned;
 mod scale;
 mod secure;
 mod seen;

@@ -28,7 +28,7 @@ use edgeio_proto::link::v1;
 use edgeio_store::{Revision, SlotFilter, StoreError, Write};
 use edgeio_tier::context::Context;
 use holdings::Slots;
-use states::States;
+use states::{States, Told};
 use tracing::{error, info, warn};
 
 /// The cluster's half of the link to its root.
@@ -38,7 +38,7 @@ pub struct Uplink {
     states: States,
     read_at: Option<Revision>,
     /// Whether the states that were read last are with the cluster's own.
-    read_owned: bool,
+    read_told: Told,
 }
 
 /// What the driver shall do besides sending.
@@ -60,7 +60,7 @@ impl Uplink {
             child: Child::new(identity, accepted),
             states: States::default(),
             read_at: None,
-            read_owned: false,
+            read_told: Told::default(),
         })
     }
 
@@ -129,12 +129,15 @@ impl Uplink {
     pub async fn poll(&mut self) -> Result<Vec<v1::ChildMessage>, StoreError> {
         let revision = *self.context.store.watch().borrow();
         let wall = self.context.clock.wall();
-        let owned = self.child.has(feature::OWNED_APPLICATIONS);
-        if self.read_at != Some(revision) || self.read_owned != owned || self.states.is_due(wall) {
+        let told = Told {
+            owned: self.child.has(feature::OWNED_APPLICATIONS),
+            silent_returns: self.child.has(feature::RETURNS_SILENT),
+        };
+        if self.read_at != Some(revision) || self.read_told != told || self.states.is_due(wall) {
             self.states
-                .refresh(&self.context, self.child.accepted_point(), owned)
+                .refresh(&self.context, self.child.accepted_point(), told)
                 .await?;
-            (self.read_at, self.read_owned) = (Some(revision), owned);
+            (self.read_at, self.read_told) = (Some(revision), told);
             let (instances, applications) = self.states.lost();
             self.child.lost(instances, applications);
         }
@@ -151,7 +154,7 @@ impl Uplink {
             digest,
             render: &render,
             capacity: self.states.capacity(),
-            owned: owned.then_some(Owned {
+            owned: told.owned.then_some(Owned {
                 applications: &applications,
                 digest: applications_digest,
                 render: &render_application,

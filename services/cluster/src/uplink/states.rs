@@ -28,6 +28,15 @@ struct State {
     owned: bool,
 }
 
+/// What the root has agreed to hear of.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Told {
+    /// The applications that the cluster owns.
+    pub(super) owned: bool,
+    /// Slots that are handed back while an instance of them may run on a worker that is silent.
+    pub(super) silent_returns: bool,
+}
+
 /// All of them, and what the cluster offers.
 #[derive(Default)]
 pub(super) struct States {
@@ -46,21 +55,21 @@ pub(super) struct States {
 }
 
 impl States {
-    /// Reads the database again; what differs gets a new version. With `owned` it is also about what the cluster owns.
+    /// Reads the database again; what differs gets a new version.
     pub(super) async fn refresh(
         &mut self,
         context: &Context,
         accepted: Option<Accepted>,
-        owned: bool,
+        told: Told,
     ) -> Result<(), StoreError> {
         let tx = context.store.read().await?;
         let slots = tx
             .slots(&SlotFilter {
-                upstream: (!owned).then_some(true),
+                upstream: (!told.owned).then_some(true),
                 ..Default::default()
             })
             .await?;
-        if owned {
+        if told.owned {
             let own = ApplicationFilter {
                 owner: Some(context.own),
                 ..Default::default()
@@ -85,7 +94,7 @@ impl States {
             let mine = of_slot.get(&slot.id).map_or(&[][..], Vec::as_slice);
             let awaited = awaited(slot, mine, now);
             self.again = [self.again, awaited].into_iter().flatten().min();
-            let mut state = state_of(slot, mine, &workers, awaited.is_some());
+            let mut state = state_of(slot, mine, &workers, awaited.is_some(), told);
             state.version = match before.remove(&id) {
                 Some(old) if old.report == state.report && same_start(&old, &state) => old.version,
                 Some(_) | None => {
@@ -214,6 +223,7 @@ fn state_of(
     assignments: &[&Assignment],
     workers: &BTreeMap<ChildId, &Child>,
     awaited: bool,
+    told: Told,
 ) -> State {
     let upstream = slot.upstream.as_ref();
     let hears = |a: &Assignment| workers.get(&a.child).is_some_and(|c| c.state.is_heard());
@@ -222,6 +232,10 @@ fn state_of(
         .iter()
         .filter(|a| a.desired != Desired::Stop)
         .max_by_key(|a| (hears(a), a.id));
+    // What may run cannot be heard, and there is no room for a substitute.
+    let handed_back = told.silent_returns
+        && live.is_some_and(|a| !hears(a))
+        && upstream.is_some_and(|up| up.returned.is_some());
     let any = live.or_else(|| assignments.iter().max_by_key(|a| a.id));
     let mut report = v1::InstanceReport {
         id: slot.id.to_string(),
@@ -267,12 +281,13 @@ fn state_of(
                 .get(&assignment.child)
                 .map_or_else(String::new, |worker| worker.display()),
         }));
-        running_since = observed.running_since;
+        running_since = observed.running_since.filter(|_| !handed_back);
     }
     let phase = match (slot.desired, any) {
         (Desired::Stop, None) if awaited => Phase::Stopping,
         (Desired::Stop, None) => Phase::Stopped,
         (Desired::Stop, Some(_)) => Phase::Stopping,
+        (Desired::Run | Desired::Pause | Desired::Hold, Some(_)) if handed_back => Phase::Pending,
         // Until the engine has looked for a place, there is nothing to tell but that it is accepted.
         (Desired::Run | Desired::Pause | Desired::Hold, None) if slot.pending.is_empty() => {
             Phase::Scheduled

@@ -187,6 +187,15 @@ pub struct Observed {
     pub unreachable: bool,
 }
 
+impl Observed {
+    /// Whether the child has handed it back while what runs of it cannot be heard there, nor be replaced there for want of
+    /// room: a substitute may be started on another child.
+    #[must_use]
+    pub fn is_handed_back(&self) -> bool {
+        self.unreachable && self.phase == Phase::Pending
+    }
+}
+
 /// One placement of a slot on a child.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Assignment {

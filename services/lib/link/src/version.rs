@@ -19,10 +19,17 @@ pub mod feature {
     /// A cluster tells its root of the applications that users deployed at the cluster, and the root records them.
     pub const OWNED_APPLICATIONS: &str = "owned-applications";
     pub use edgeio_domain::child::EXCLUSIVE_LEASE;
+    /// A cluster hands a slot back also while an instance of it may run on a worker that is silent, and the root keeps the
+    /// order of that one until it is heard again. An older root would stop it.
+    pub const RETURNS_SILENT: &str = "returns-silent";
 }
 
 /// The features that this build has on either side of a link: a name is added by the commit that makes it true.
-pub const FEATURES: &[&str] = &[feature::OWNED_APPLICATIONS, feature::EXCLUSIVE_LEASE];
+pub const FEATURES: &[&str] = &[
+    feature::OWNED_APPLICATIONS,
+    feature::EXCLUSIVE_LEASE,
+    feature::RETURNS_SILENT,
+];
 
 /// What two sides have agreed on for one session.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,6 +6,7 @@ use edgeio_domain::{
     lifecycle::Phase,
     records::Desired,
 };
+use edgeio_link::version::feature;
 use edgeio_proto::link::v1;
 use edgeio_store::Write;
 
@@ -156,4 +157,55 @@ async fn what_every_worker_refuses_is_handed_back_after_a_while() {
         (2, 5),
         "asked at once and after 2 s, handed back after 5 s"
     );
+}
+
+#[tokio::test]
+async fn what_cannot_be_heard_nor_replaced_is_handed_back_until_it_is_heard() {
+    for (features, handed_back) in [
+        (vec![feature::RETURNS_SILENT.to_owned()], true),
+        (Vec::new(), false),
+    ] {
+        let mut bed = Bed::new().await;
+        bed.features = features;
+        bed.attach().await;
+        let silent = bed.worker(50, 4, 4).await;
+        bed.snapshot(vec![run(1)]).await;
+        bed.plan().await;
+        bed.all_are(Phase::Running).await;
+        bed.state(1).await;
+        bed.recorded().await;
+        bed.worker(51, 0, 4).await;
+        let heard = bed.context_child(silent).await;
+        let proven = Child {
+            state: ChildState::Disconnected,
+            replace: Replace::Proven,
+            ..heard.clone()
+        };
+        bed.write([Write::PutChild(proven)]).await;
+        bed.wait(5_000);
+        bed.plan().await;
+        let told = bed.state(1).await;
+        assert!(told.unreachable, "{told:?}");
+        assert_eq!(phase(&told) == Phase::Pending, handed_back, "{told:?}");
+        assert_eq!(told.rejection.is_some(), handed_back, "{told:?}");
+        if handed_back {
+            let rejection = told.rejection.unwrap();
+            assert_eq!(rejection.reason(), v1::RejectionReason::Unplaceable);
+            assert!(rejection.message.contains("w51"), "{rejection:?}");
+            assert_eq!(told.incarnation.unwrap().worker_name, "w50");
+            assert_eq!(told.candidates.len(), 2);
+        }
+        let [instance] = &bed.instances().await[..] else {
+            panic!("nothing was placed beside it");
+        };
+        assert_eq!(instance.desired, Desired::Run, "it runs on where it is");
+
+        bed.write([Write::PutChild(heard)]).await;
+        bed.plan().await;
+        let told = bed.state(1).await;
+        assert_eq!((phase(&told), told.unreachable), (Phase::Running, false));
+        assert_eq!(told.rejection, None);
+        let returned = bed.slot(1).await.unwrap().upstream.unwrap().returned;
+        assert_eq!(returned, None, "it is here after all");
+    }
 }

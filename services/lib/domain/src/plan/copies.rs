@@ -50,6 +50,7 @@ impl Silence<'_> {
         };
         let fenced = child.replace == Replace::Fenced;
         match child.state {
+            ChildState::Ready if copy.observed.is_handed_back() => return self.handed_back(copy),
             ChildState::Ready => return Standing::Heard,
             // A fence holds until everything that it runs is known.
             ChildState::Returning if !fenced => return Standing::Returning,
@@ -83,6 +84,21 @@ impl Silence<'_> {
                     Standing::Silent
                 }
             }
+        }
+    }
+
+    /// The child's own word that a substitute may be started stands for the evidence: it judged the silence. The copy keeps
+    /// its order, and is compared with the substitute when it is heard again. An exclusive one is never handed back so.
+    fn handed_back(&self, copy: &Assignment) -> Standing {
+        let disconnect = self
+            .terms
+            .get(&copy.spec_hash)
+            .map(|terms| terms.disconnect);
+        match disconnect {
+            Some(disconnect) if disconnect.replace && disconnect.mode == Mode::Available => {
+                Standing::Replaceable { stops: false }
+            }
+            Some(_) | None => Standing::Silent,
         }
     }
 

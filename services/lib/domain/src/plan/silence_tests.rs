@@ -123,6 +123,49 @@ fn the_root_replaces_an_exclusive_one_only_behind_a_fence() {
 }
 
 #[test]
+fn what_a_child_hands_back_unheard_gets_a_substitute_and_is_compared_on_its_return() {
+    for (disconnect, copied, kept) in [
+        (Disconnect::default(), BOTH, 0),
+        (reconciled(Reconcile::KeepReplacement), BOTH, 1),
+        (never(), ALONE, 0),
+        (exclusive(), ALONE, 0),
+    ] {
+        let mut world = world(disconnect);
+        world.lease = None;
+        let copy = &mut world.assignments[0];
+        copy.observed.unreachable = true;
+        world.settle_silently();
+        assert_eq!(copies(&world), ALONE, "its child may have room yet");
+        world.assignments[0].observed.phase = Phase::Pending;
+        world.settle_silently();
+        assert_eq!(copies(&world), copied, "{disconnect:?}");
+        let copy = &mut world.assignments[0];
+        copy.observed.unreachable = false;
+        copy.observed.phase = Phase::Running;
+        world.settle();
+        assert_eq!(copies(&world), [(kept, Desired::Run)], "{disconnect:?}");
+    }
+}
+
+#[test]
+fn what_was_handed_back_is_kept_once_it_is_heard_again() {
+    let mut world = world(Disconnect::default());
+    let slot = &mut world.slots[0];
+    slot.upstream = Some(crate::records::Upstream {
+        slot: slot.id,
+        generation: 1,
+        recorded: None,
+        hold_until: Time(0),
+        orphan: false,
+        returned: Some("no room".to_owned()),
+    });
+    world.settle();
+    assert_eq!(copies(&world), ALONE);
+    let upstream = world.slots[0].upstream.as_ref();
+    assert_eq!(upstream.and_then(|up| up.returned.clone()), None);
+}
+
+#[test]
 fn without_a_place_nothing_is_stopped() {
     let mut world = world(Disconnect::default());
     for (n, state, replace) in [(0, Lost, Fenced), (1, Suspect, No), (2, Suspect, No)] {

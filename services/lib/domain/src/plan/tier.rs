@@ -12,7 +12,7 @@ use crate::{
         slots,
     },
     plant::{self, Plant},
-    records::{Application, Assignment, Desired, Slot},
+    records::{Application, Assignment, Desired, Slot, Upstream},
     resources::Resources,
     time::Time,
 };
@@ -192,6 +192,18 @@ fn realise(
         } else if keep == Some(assignment.id) || assignment.is_live() {
             wish(slot, assignment, actions);
         }
+    }
+    // It was handed back while it could not be heard, and is heard again: it is here after all.
+    if let (Pick::Keep { .. }, Some(upstream)) = (&pick, &slot.upstream)
+        && upstream.returned.is_some()
+    {
+        let mut slot = slot.clone();
+        slot.pending.clear();
+        slot.upstream = Some(Upstream {
+            returned: None,
+            ..upstream.clone()
+        });
+        actions.push(Action::ChangeSlot(slot));
     }
     // What the parent's snapshot does not name is held, which is to leave it alone: once nothing of it is there any more,
     // nothing is started in its place. It may have been stopped for good since an old copy of the database was made.

@@ -189,7 +189,7 @@ impl World {
         let heard: Vec<bool> = self
             .assignments
             .iter()
-            .map(|a| self.is_heard(a.child))
+            .map(|a| self.is_heard(a.child) && !a.observed.unreachable)
             .collect();
         for (a, heard) in self.assignments.iter_mut().zip(&heard) {
             if *heard && a.desired != Desired::Stop {

@@ -11,6 +11,7 @@ use edgeio_domain::{
     plant::{self, Plant},
     records::{Application, CandidateReasons, Desired, Event, Owner, Slot},
     resources::Resources,
+    spec::Mode,
     time::Time,
 };
 use edgeio_scheduler::Pool;
@@ -202,6 +203,8 @@ impl Act<'_> {
                     self.order(*id, Desired::Stop, restarts, tier::Why::Replaced);
                 }
             }
+            // The parent has other places: it may start one while this one cannot be heard.
+            Some((slot, reasons)) if self.may_hand_back(&slot) => self.pending(slot, reasons),
             Some((mut slot, reasons)) => {
                 if let Some(at) = place::next_try(&slot, self.now) {
                     self.wake(at);
@@ -268,6 +271,13 @@ impl Act<'_> {
         if before != Some(&slot) || self.found.contains(&slot.id) {
             self.slots.insert(slot.id, slot);
         }
+    }
+
+    /// Whether the parent may start a substitute for what is silent here. Of an exclusive service it may not: only this tier
+    /// knows when it has surely stopped.
+    fn may_hand_back(&self, slot: &Slot) -> bool {
+        let terms = self.demands.terms().get(&slot.spec_hash);
+        slot.upstream.is_some() && terms.is_some_and(|t| t.disconnect.mode == Mode::Available)
     }
 
     /// Since when a slot is without a place: since the last of the children that are left alone refused it for the first

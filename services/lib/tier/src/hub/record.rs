@@ -319,6 +319,9 @@ fn take(context: &Context, work: &mut Work, child: ChildId, entry: &v1::Instance
         Verdict::Moot => return,
         Verdict::Refused => {
             let rejection = entry.rejection.clone().unwrap_or_default();
+            if observed.is_handed_back() && context.own == Owner::Root {
+                return handed_back(context, work, assignment, &rejection, observed, now);
+            }
             return refused(context, work, assignment, &rejection, observed, now);
         }
         Verdict::Record => {}
@@ -353,38 +356,14 @@ fn refused(
     now: Time,
 ) {
     let child = assignment.child;
-    let message = rejection.message.clone();
-    info!(application = %assignment.app.name, service = %assignment.service, ordinal = assignment.ordinal, instance = %assignment.id, %child, reason = message, "refused");
-    work.write(Write::PutEvent(Event {
-        at: now,
-        namespace: assignment.app.namespace.to_string(),
-        subject: format!("application/{}", assignment.app.name),
-        reason: "Refused".to_owned(),
-        message: format!(
-            "{}/{} was refused: {message}",
-            assignment.service, assignment.ordinal
-        ),
-    }));
-    work.change_slot(assignment.slot, |slot| {
-        let before = slot.refusals.iter().find(|r| r.child == child);
-        // What it said long ago says nothing about now.
-        let before = before.filter(|r| now.since(r.until) < LONGEST_REFUSAL);
-        let times = before.map_or(0, |r| r.times) + 1;
-        // A buried id is a fault of the id: the child takes the slot under another one, unless it refuses that one too.
-        let buried = times == 1 && rejection.reason() == v1::RejectionReason::Tombstoned;
-        let wait = if buried {
-            Duration::ZERO
-        } else {
-            context.times.refusal_wait(times)
-        };
-        slot.refusals.retain(|r| r.child != child);
-        slot.refusals.push(Refusal {
-            child,
-            message,
-            until: now + wait,
-            times,
-        });
-    });
+    remember(
+        context,
+        work,
+        &assignment,
+        rejection,
+        ("Refused", "was refused"),
+        now,
+    );
     if rejection.reason() == v1::RejectionReason::Tombstoned {
         // Only a database that is older than the truth wants what it has stopped for good. The parent may not want it any
         // more either, so it is given the time to say so before anything is started in its place.
@@ -409,6 +388,68 @@ fn refused(
     assignment.desired = Desired::Stop;
     assignment.observed = observed;
     work.put(assignment, true);
+}
+
+/// The child cannot hear what runs of an assignment and has no room for a substitute: the slot looks for another place. What
+/// may run there keeps its order, so that the two are compared when it is heard again.
+fn handed_back(
+    context: &Context,
+    work: &mut Work,
+    mut assignment: Assignment,
+    rejection: &v1::Rejection,
+    observed: Observed,
+    now: Time,
+) {
+    if !assignment.observed.is_handed_back() {
+        let words = ("HandedBack", "cannot be heard, and was handed back");
+        remember(context, work, &assignment, rejection, words, now);
+    }
+    assignment.observed = observed;
+    work.put(assignment, false);
+}
+
+/// Notes that a child does not take a slot, and why: it is not asked again for a while.
+fn remember(
+    context: &Context,
+    work: &mut Work,
+    assignment: &Assignment,
+    rejection: &v1::Rejection,
+    (word, sentence): (&str, &str),
+    now: Time,
+) {
+    let child = assignment.child;
+    let message = rejection.message.clone();
+    info!(application = %assignment.app.name, service = %assignment.service, ordinal = assignment.ordinal, instance = %assignment.id, %child, reason = message, "{sentence}");
+    work.write(Write::PutEvent(Event {
+        at: now,
+        namespace: assignment.app.namespace.to_string(),
+        subject: format!("application/{}", assignment.app.name),
+        reason: word.to_owned(),
+        message: format!(
+            "{}/{} {sentence}: {message}",
+            assignment.service, assignment.ordinal
+        ),
+    }));
+    work.change_slot(assignment.slot, |slot| {
+        let before = slot.refusals.iter().find(|r| r.child == child);
+        // What it said long ago says nothing about now.
+        let before = before.filter(|r| now.since(r.until) < LONGEST_REFUSAL);
+        let times = before.map_or(0, |r| r.times) + 1;
+        // A buried id is a fault of the id: the child takes the slot under another one, unless it refuses that one too.
+        let buried = times == 1 && rejection.reason() == v1::RejectionReason::Tombstoned;
+        let wait = if buried {
+            Duration::ZERO
+        } else {
+            context.times.refusal_wait(times)
+        };
+        slot.refusals.retain(|r| r.child != child);
+        slot.refusals.push(Refusal {
+            child,
+            message,
+            until: now + wait,
+            times,
+        });
+    });
 }
 
 /// A child reports what this database does not know: it is matched with its slot, stopped if it was stopped before, or

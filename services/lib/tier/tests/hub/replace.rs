@@ -12,11 +12,15 @@ use edgeio_domain::{
     resources::Resources,
 };
 use edgeio_link::{convert, spec};
-use edgeio_proto::{api::v1 as api, link::v1::RefusalReason};
+use edgeio_proto::{
+    api::v1 as api,
+    link::v1::{RefusalReason, RejectionReason},
+};
 use edgeio_store::Write;
 
 use crate::bed::{
-    Bed, Session, acks, asg, asks_for_all, beat, entry, full, newest, part, refusals, sent,
+    Bed, Session, acks, asg, asks_for_all, beat, entry, full, newest, part, refusals, refusing,
+    sent,
 };
 
 /// Two children with room. A slot runs on the first one, the second one is idle.
@@ -283,4 +287,58 @@ async fn a_fenced_child_is_stopped_when_it_returns_and_not_before_all_is_known()
         .collect();
     let stop = convert::desired_to_wire(Desired::Stop);
     assert_eq!(stops, [(asg(10).to_string(), stop)]);
+}
+
+/// What a cluster tells of a slot whose worker is silent, while it has no room for another one.
+fn without_room() -> edgeio_proto::link::v1::InstanceReport {
+    let mut told = refusing(running(), RejectionReason::Unplaceable);
+    told.phase = convert::phase_to_wire(Phase::Pending).into();
+    told.unreachable = true;
+    told
+}
+
+#[tokio::test]
+async fn what_a_cluster_without_room_hands_back_runs_at_the_next_one_and_is_compared_on_return() {
+    let pair = Pair::new().await;
+    let bed = &pair.bed;
+    bed.tell(pair.first, part(2, vec![without_room()])).await;
+    let slot = bed.slot(10).await.unwrap();
+    assert_eq!(slot.refusals[0].child, pair.first.child);
+    // Said again, it is no new refusal.
+    bed.tell(pair.first, part(3, vec![without_room()])).await;
+    assert_eq!(bed.slot(10).await.unwrap().refusals, slot.refusals);
+    bed.plan().await;
+    let both = [
+        (pair.first.child, Desired::Run),
+        (pair.second.child, Desired::Run),
+    ];
+    let sorted = |mut copies: Vec<(ChildId, Desired)>| {
+        copies.sort_unstable();
+        copies
+    };
+    assert_eq!(sorted(pair.copies().await), both);
+    bed.plan().await;
+    assert_eq!(bed.rows().await.len(), 2, "planned once");
+
+    let rows = bed.rows().await;
+    let substitute = rows.iter().find(|a| a.child == pair.second.child).unwrap();
+    let runs = edgeio_proto::link::v1::InstanceReport {
+        slot_id: substitute.slot.to_string(),
+        ..entry(substitute.id, 1, Desired::Run, Phase::Running)
+    };
+    bed.tell(pair.second, part(2, vec![runs])).await;
+    bed.plan().await;
+    assert_eq!(
+        sorted(pair.copies().await),
+        both,
+        "nothing is heard of it yet"
+    );
+    // Its worker is back.
+    bed.tell(pair.first, part(4, vec![running()])).await;
+    bed.plan().await;
+    let one = [
+        (pair.first.child, Desired::Run),
+        (pair.second.child, Desired::Stop),
+    ];
+    assert_eq!(sorted(pair.copies().await), one);
 }
