@@ -424,7 +424,8 @@ pub trait Store: Send + Sync + 'static {
     async fn read(&self) -> Result<Box<dyn ReadTx + '_>, StoreError>;
     /// Begins to write; waits for the write transaction before it.
     async fn write(&self) -> Result<Box<dyn WriteTx + '_>, StoreError>;
-    /// The newest revision as it changes: wakes loops, carries no facts.
+    /// The newest revision as it changes: wakes loops, carries no facts. A commit of which it is not known whether it was written
+    /// wakes them too, if it was.
     fn watch(&self) -> watch::Receiver<Revision>;
     /// Whether nobody but this process can have the database open: then a lease that another one holds is a dead one's.
     fn is_exclusive(&self) -> bool;

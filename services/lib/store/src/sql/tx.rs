@@ -1,6 +1,6 @@
 //! Transactions on a database: one type for both kinds, the write kind holding the turn to write.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use edgeio_domain::{
@@ -9,7 +9,7 @@ use edgeio_domain::{
     records::{Application, Assignment, Event, Slot},
     time::{Clock, Time},
 };
-use sea_orm::{DatabaseTransaction, EntityTrait, QueryOrder};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, EntityTrait, QueryOrder};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use uuid::Uuid;
 
@@ -29,6 +29,10 @@ use crate::{
     batch::Batch,
 };
 
+/// How long to wait until the database is asked again which revision it has, after it did not say. Whoever waits for changes
+/// looks by itself every 30 s at the latest.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What the transactions of a database share.
 pub(crate) struct Hub {
     /// Write transactions queue here, in the order they came, and not in the database.
@@ -37,6 +41,55 @@ pub(crate) struct Hub {
     pub(crate) revision: watch::Sender<Revision>,
     /// Stamps the log of changes.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Where the database is asked what it has.
+    pub(crate) readers: DatabaseConnection,
+    /// The next commit is durable, and answers an error.
+    #[cfg(test)]
+    pub(crate) answer_lost: std::sync::atomic::AtomicBool,
+}
+
+impl Hub {
+    /// Ends a transaction. An error does not say whether it is durable.
+    async fn end(&self, db: DatabaseTransaction) -> Result<(), StoreError> {
+        db.commit().await.map_err(failed("commit"))?;
+        #[cfg(test)]
+        if self
+            .answer_lost
+            .swap(false, std::sync::atomic::Ordering::Relaxed)
+        {
+            return Err(StoreError::Unavailable {
+                attempt: "commit",
+                source: "the answer was lost".into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Wakes those who wait for changes if the database has more than they know of: a commit that answered an error may be
+    /// durable all the same.
+    async fn look(&self) -> Result<(), StoreError> {
+        let found = read::meta(&self.readers).await?.record().revision;
+        self.revision.send_if_modified(|known| {
+            let more = found > *known;
+            *known = found.max(*known);
+            more
+        });
+        Ok(())
+    }
+
+    /// Does so once the database answers.
+    fn look_later(self: &Arc<Self>) {
+        let hub = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(ASK_AGAIN).await;
+                match hub.upgrade() {
+                    Some(hub) if hub.look().await.is_err() => {}
+                    Some(_) | None => return,
+                }
+            }
+        });
+    }
 }
 
 /// A transaction. Dropped without a commit it is rolled back by its connection.
@@ -83,7 +136,12 @@ impl WriteTx for Tx<Turn> {
                 return Ok(revision);
             }
             let revision = commit::apply(&db, batch, hub.clock.wall()).await?;
-            db.commit().await.map_err(failed("commit"))?;
+            if let Err(error) = hub.end(db).await {
+                if hub.look().await.is_err() {
+                    hub.look_later();
+                }
+                return Err(error);
+            }
             if *hub.revision.borrow() != revision {
                 hub.revision.send_replace(revision);
             }

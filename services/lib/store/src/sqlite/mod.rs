@@ -56,6 +56,9 @@ impl SqliteStore {
             turn: Arc::new(Mutex::new(())),
             revision: watch::Sender::new(facts.revision),
             clock,
+            readers: readers.clone(),
+            #[cfg(test)]
+            answer_lost: std::sync::atomic::AtomicBool::new(false),
         };
         Ok(Self {
             writer,

@@ -89,6 +89,36 @@ async fn what_is_committed_after_a_full_disk_is_on_it() {
 }
 
 #[tokio::test]
+async fn a_commit_that_is_durable_though_it_answers_an_error_wakes_who_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let mut changes = store.watch();
+    let commit = async |n: u128| {
+        let mut tx = store.write().await.unwrap();
+        tx.stage(Write::PutTombstone(Uuid::from_u128(n), Time(1)));
+        tx.commit().await
+    };
+    store.hub.answer_lost.store(true, Ordering::Relaxed);
+    let unknown = commit(1).await.unwrap_err();
+    assert!(
+        matches!(unknown, StoreError::Unavailable { .. }),
+        "{unknown:?}"
+    );
+    assert!(changes.has_changed().unwrap(), "nobody was woken");
+    assert_eq!(*changes.borrow_and_update(), 1);
+    assert_eq!(commit(2).await.unwrap(), 2);
+    assert_eq!(*changes.borrow_and_update(), 2);
+
+    // What was not written wakes nobody.
+    let small = "PRAGMA max_page_count = 1";
+    store.writer.execute_unprepared(small).await.unwrap();
+    let mut tx = store.write().await.unwrap();
+    tx.stage(Write::PutSpec(SpecHash([1; 32]), vec![7; 1_000_000]));
+    tx.commit().await.unwrap_err();
+    assert!(!changes.has_changed().unwrap());
+}
+
+#[tokio::test]
 async fn rows_of_a_commit_share_statements() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder).await;
