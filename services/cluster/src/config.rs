@@ -23,7 +23,8 @@ edgeio_server::config! {
         pub root: String = "127.0.0.1:10000".to_owned(),
         /// How the root is called.
         pub dial: Flat<DialConfig>,
-        /// Where people and the root reach this cluster's API, if not at `listen`: `HOST:PORT`.
+        /// Where people and the root reach this cluster's API, if not at `listen`: `HOST:PORT`. Empty: at `listen`; where that
+        /// is every address of the machine (`0.0.0.0`, `[::]`), at the one from which the machine reaches the root.
         pub advertise: String,
         /// Host name or address of the broker, as workers reach it.
         pub broker_address: String = "127.0.0.1".to_owned(),

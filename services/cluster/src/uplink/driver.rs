@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 use tracing::{debug, info, warn};
 
-use super::{LONGEST_SLEEP, Uplink};
+use super::{LONGEST_SLEEP, Uplink, address};
 
 /// Messages to the root that may wait. When the root takes none, the newest states are told later.
 const QUEUE: usize = 64;
@@ -67,7 +67,7 @@ pub async fn run(context: Context, mut uplink: Uplink, target: Target, dial: Dia
         let ended = tokio::select! {
             () = stop.wait() => return,
             never = &mut looking => match never {},
-            ended = session(&context, &mut uplink, channel.clone(), &dial) => ended,
+            ended = session(&context, &mut uplink, channel.clone(), &target, &dial) => ended,
         };
         uplink.disconnect();
         let lived = context.clock.boot().since(began);
@@ -92,11 +92,17 @@ async fn session(
     context: &Context,
     uplink: &mut Uplink,
     channel: Channel,
+    target: &Target,
     dial: &Dial,
 ) -> Result<std::convert::Infallible, Lost> {
+    let told = RegisterRequest {
+        address: address::told(&dial.register.address, target).await,
+        ..dial.register.clone()
+    };
     let register = |signer: Signer| {
         let mut client = ClusterLinkServiceClient::with_interceptor(channel.clone(), signer);
-        async move { client.register(dial.register.clone()).await }
+        let told = told.clone();
+        async move { client.register(told).await }
     };
     let (known, signer) = match register(dial.signer.clone()).await {
         Ok(known) => (known.into_inner(), dial.signer.clone()),

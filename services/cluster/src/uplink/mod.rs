@@ -4,6 +4,7 @@
 //! in memory only what it has told the root. Without a root nothing here stops: the slots are in the database.
 
 mod accept;
+mod address;
 mod capacity;
 mod holdings;
 mod owned;

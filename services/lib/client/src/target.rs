@@ -122,7 +122,8 @@ impl Target {
     }
 
     /// Host and port.
-    pub(crate) fn authority(&self) -> &str {
+    #[must_use]
+    pub fn authority(&self) -> &str {
         &self.authority
     }
 
