@@ -127,7 +127,7 @@ impl Cluster {
         let gate = Gate::new(context.clone(), identity.clone(), welcome);
         let apps = Apps::new(&context, loops.engine.clone(), name.clone()).beneath(&config.root);
         let workers = worker_service(
-            Children::new(&context, name),
+            Children::new(&context, name).hearing(loops.hub.heard()),
             Arc::new(gate),
             loops.hub.clone(),
         );

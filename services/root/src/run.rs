@@ -95,13 +95,14 @@ impl Root {
             without: local,
         };
         let auth = Chain::new().then(machine).then(local);
+        let children = Children::new(&context, NAME).hearing(loops.hub.heard());
         let (denials, recorder) = denials(context.store.clone(), context.clock.clone());
         let recording = tokio::spawn(recorder.run(stop.clone()));
         let api = Api::new(Arc::new(auth))
             .denials(Arc::new(denials))
             .reflection(config.serve.reflection)
             .service(application_service(apps, stop.clone()))
-            .service(cluster_service(Children::new(&context, NAME), stop.clone()))
+            .service(cluster_service(children, stop.clone()))
             .service(bounded!(ClusterLinkServiceServer::new(link)));
         let renewal = tls.map(|tls| tokio::spawn(tls.keep(stop.clone())));
         let tasks = loops

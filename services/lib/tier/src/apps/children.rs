@@ -25,8 +25,7 @@ use super::{
     page::{self, Page},
     watch::{self, Subject},
 };
-use crate::access::Target;
-use crate::context::Context;
+use crate::{access::Target, context::Context, hub::Heard};
 
 pub use silence::Verdict;
 
@@ -44,6 +43,11 @@ impl ChildView {
     #[must_use]
     pub fn last_heard(&self) -> Option<Time> {
         (self.child.last_heard.0 != 0).then_some(self.child.last_heard)
+    }
+
+    fn as_heard(mut self, heard: &Heard) -> Self {
+        self.child.last_heard = heard.of(&self.child);
+        self
     }
 }
 
@@ -137,6 +141,7 @@ pub struct Children {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     scope: Scope,
+    heard: Heard,
 }
 
 impl std::fmt::Debug for Children {
@@ -155,7 +160,15 @@ impl Children {
             store: Arc::clone(&context.store),
             clock: Arc::clone(&context.clock),
             scope: Scope::of(context, name),
+            heard: Heard::default(),
         }
+    }
+
+    /// Shows when children were heard last as this process knows it; without it, as it is recorded, which is later.
+    #[must_use]
+    pub fn hearing(mut self, heard: Heard) -> Self {
+        self.heard = heard;
+        self
     }
 
     /// A page of children by name, each as `render` shows it, and the token of the next page.
@@ -169,7 +182,7 @@ impl Children {
     ) -> Result<(Vec<T>, String), AppError> {
         let tx = self.store.read().await?;
         let mut page = Page::new(command.size);
-        for view in views(&*tx).await? {
+        for view in views(&*tx, &self.heard).await? {
             let place = (view.child.display(), view.child.id.to_string());
             if command.after.as_ref().is_some_and(|after| place <= *after) {
                 continue;
@@ -189,7 +202,8 @@ impl Children {
         access::role(who, Role::Viewer)?;
         let tx = self.store.read().await?;
         let child = self.find(&*tx, child).await?;
-        view(&*tx, child).await.map_err(AppError::from)
+        let view = view(&*tx, child).await?;
+        Ok(view.as_heard(&self.heard))
     }
 
     /// Streams children, each with the token that resumes after it. What a child is assigned is counted when the
@@ -206,7 +220,8 @@ impl Children {
         AppError,
     > {
         access::role(who, Role::Viewer)?;
-        watch::open(Arc::clone(&self.store), Feed, token).await
+        let feed = Feed(self.heard.clone());
+        watch::open(Arc::clone(&self.store), feed, token).await
     }
 
     /// Removes a child that will not come back, with everything it was assigned: the engine finds other places. It
@@ -351,7 +366,7 @@ async fn view(tx: &dyn ReadTx, child: Child) -> Result<ChildView, StoreError> {
 }
 
 /// All children by name, then id.
-async fn views(tx: &dyn ReadTx) -> Result<Vec<ChildView>, StoreError> {
+async fn views(tx: &dyn ReadTx, heard: &Heard) -> Result<Vec<ChildView>, StoreError> {
     let mut assigned: BTreeMap<ChildId, u32> = BTreeMap::new();
     for assignment in tx.assignments(&AssignmentFilter::default()).await? {
         *assigned.entry(assignment.child).or_default() += u32::from(assignment.is_live());
@@ -364,20 +379,21 @@ async fn views(tx: &dyn ReadTx) -> Result<Vec<ChildView>, StoreError> {
             assigned: assigned.get(&child.id).copied().unwrap_or(0),
             child,
         })
+        .map(|view| view.as_heard(heard))
         .collect();
     views.sort_by_key(|view| (view.child.display(), view.child.id.to_string()));
     Ok(views)
 }
 
 /// The subject of a watch of children.
-struct Feed;
+struct Feed(Heard);
 
 #[async_trait]
 impl Subject for Feed {
     type Item = ChildChange;
 
     async fn snapshot(&mut self, tx: &dyn ReadTx) -> Result<Vec<ChildChange>, StoreError> {
-        let all = views(tx).await?;
+        let all = views(tx, &self.0).await?;
         Ok(all
             .into_iter()
             .map(|view| ChildChange::Is(Box::new(view)))
@@ -399,7 +415,7 @@ impl Subject for Feed {
         let mut items = Vec::new();
         for id in ids {
             items.push(match tx.child(id).await? {
-                Some(child) => ChildChange::Is(Box::new(view(tx, child).await?)),
+                Some(child) => ChildChange::Is(Box::new(view(tx, child).await?.as_heard(&self.0))),
                 None => ChildChange::Gone(id),
             });
         }

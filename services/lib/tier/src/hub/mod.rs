@@ -6,6 +6,7 @@
 //! what it runs may be replaced.
 
 mod full;
+mod heard;
 mod hello;
 mod judge;
 mod owned;
@@ -31,6 +32,8 @@ use tokio::sync::Mutex;
 
 use crate::context::Context;
 
+pub use heard::Heard;
+
 /// Messages to children.
 pub type Outbox = Vec<(ChildId, v1::ParentMessage)>;
 
@@ -40,6 +43,7 @@ pub struct Hub {
     state: Mutex<State>,
     /// The newest samples of each child. Not state: they are lost with the process.
     telemetry: std::sync::Mutex<BTreeMap<ChildId, v1::Telemetry>>,
+    heard: Heard,
 }
 
 /// What is known in memory.
@@ -47,6 +51,8 @@ struct State {
     sessions: BTreeMap<ChildId, Session>,
     /// Who was heard when.
     ears: Ears,
+    /// The same for people, by the wall clock.
+    heard: Heard,
     /// The other processes that hold sessions of this tier.
     replicas: Replicas,
     /// Orders up to this revision were looked at for sending.
@@ -57,7 +63,9 @@ impl Hub {
     /// A hub over the tier's parts.
     #[must_use]
     pub fn new(context: Context) -> Self {
+        let heard = Heard::default();
         let state = State {
+            heard: heard.clone(),
             sessions: BTreeMap::new(),
             ears: Ears::new(context.times.leases(), context.clock.boot()),
             replicas: Replicas::new(&context),
@@ -67,6 +75,7 @@ impl Hub {
             context,
             state: Mutex::new(state),
             telemetry: std::sync::Mutex::default(),
+            heard,
         }
     }
 
@@ -134,6 +143,8 @@ impl Hub {
         };
         state.sessions.retain(|id, session| open(id, session));
         self.samples().retain(|id, _| known(id).is_some());
+        self.heard.keep(|id| known(id).is_some());
+        self.heard.write_behind(&self.context, &children).await?;
         let outbox = send::nudge(&mut state, &meta, now);
         let State { ears, replicas, .. } = &mut *state;
         judge::judge(&self.context, ears, replicas, children, now).await?;
@@ -176,6 +187,12 @@ impl Hub {
     pub async fn agreed(&self, child: ChildId) -> Option<Agreed> {
         let state = self.state.lock().await;
         state.sessions.get(&child).map(|s| s.agreed.clone())
+    }
+
+    /// When children were heard last.
+    #[must_use]
+    pub fn heard(&self) -> Heard {
+        self.heard.clone()
     }
 
     /// The newest samples of a child.

@@ -178,6 +178,7 @@ async fn record_all(
     }
     for id in heard_of {
         state.ears.hear(id, context.clock.boot());
+        state.heard.note(id, now);
     }
     for child in touched {
         if let Some(session) = state.sessions.get_mut(&child) {

@@ -7,7 +7,39 @@ use edgeio_domain::{
 };
 use edgeio_store::Write;
 
-use crate::bed::{Bed, asg, beat, entry};
+use crate::bed::{Bed, asg, beat, entry, part};
+
+#[tokio::test]
+async fn when_a_child_was_heard_is_known_at_once_and_written_now_and_then() {
+    let bed = Bed::new();
+    let child = bed.child(1).await;
+    let session = bed.attached(child, 1, Vec::new()).await;
+    let attached = bed.now();
+    let revision = bed.point().await.revision;
+    let mut heard = attached;
+    for seq in 2..21 {
+        bed.wait(15_000);
+        heard = bed.now();
+        bed.tell(session, part(seq, Vec::new())).await;
+        bed.hub.tick().await.unwrap();
+        assert_eq!(bed.hub.heard().of(&bed.record(child).await), heard);
+    }
+    assert_eq!(
+        bed.point().await.revision,
+        revision,
+        "no heartbeat is a write"
+    );
+    assert_eq!(bed.record(child).await.last_heard, attached);
+    bed.wait(15_000);
+    bed.tell(session, part(21, Vec::new())).await;
+    bed.hub.tick().await.unwrap();
+    let written = bed.record(child).await.last_heard;
+    assert_eq!(written, bed.now(), "after five minutes it is");
+    assert!(written > heard);
+    assert_eq!(bed.point().await.revision, revision + 1);
+    let bed = bed.restarted();
+    assert_eq!(bed.hub.heard().of(&bed.record(child).await), written);
+}
 
 #[tokio::test]
 async fn a_silent_child_goes_through_its_states_and_comes_back_by_a_report() {
