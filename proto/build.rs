@@ -2,7 +2,8 @@
 
 use std::{env, fs, path::PathBuf};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
+    "edgeio/api/v1/access.proto",
     "edgeio/api/v1/application.proto",
     "edgeio/cluster/v1/worker.proto",
     "edgeio/link/v1/link.proto",

@@ -16,8 +16,8 @@ use edgeio_server::{
     tls::Tls,
 };
 use edgeio_tier::{
-    access::denials,
-    api::application_service,
+    access::{Access, UserTokens, denials},
+    api::{access_service, application_service},
     apps::{Apps, Children},
     assembly::{self, Loops, TierError},
     context::Context,
@@ -137,13 +137,17 @@ impl Cluster {
             machines: Keys::new(&context, PrincipalKind::Worker),
             without: local,
         };
-        let auth = Chain::new().then(machine).then(local);
+        let auth = Chain::new()
+            .then(UserTokens::new(&context))
+            .then(machine)
+            .then(local);
         let (denials, recorder) = denials(context.store.clone(), context.clock.clone());
         let recording = tokio::spawn(recorder.run(stop.clone()));
         let api = Api::new(Arc::new(auth))
             .denials(Arc::new(denials))
             .reflection(config.serve.reflection)
             .service(application_service(apps, stop.clone()))
+            .service(access_service(Access::new(&context)))
             .service(workers)
             .service(bounded!(BridgeServiceServer::new(bridge)));
         let root = config.root.parse::<Target>().ok();

@@ -12,8 +12,8 @@ use edgeio_server::{
     tls::Tls,
 };
 use edgeio_tier::{
-    access::denials,
-    api::application_service,
+    access::{Access, UserTokens, denials},
+    api::{access_service, application_service},
     apps::{Apps, Children},
     assembly::{self, Loops, TierError},
     context::Context,
@@ -94,7 +94,10 @@ impl Root {
             machines: Keys::new(&context, PrincipalKind::Cluster),
             without: local,
         };
-        let auth = Chain::new().then(machine).then(local);
+        let auth = Chain::new()
+            .then(UserTokens::new(&context))
+            .then(machine)
+            .then(local);
         let children = Children::new(&context, NAME).hearing(loops.hub.heard());
         let (denials, recorder) = denials(context.store.clone(), context.clock.clone());
         let recording = tokio::spawn(recorder.run(stop.clone()));
@@ -102,6 +105,7 @@ impl Root {
             .denials(Arc::new(denials))
             .reflection(config.serve.reflection)
             .service(application_service(apps, stop.clone()))
+            .service(access_service(Access::new(&context)))
             .service(cluster_service(children, stop.clone()))
             .service(bounded!(ClusterLinkServiceServer::new(link)));
         let renewal = tls.map(|tls| tokio::spawn(tls.keep(stop.clone())));

@@ -1,6 +1,7 @@
 //! The gRPC services that root and cluster share. A handler parses, calls and renders; what anything means is in
 //! [`crate::apps`].
 
+mod access;
 mod application;
 
 use edgeio_server::{
@@ -9,6 +10,7 @@ use edgeio_server::{
 };
 use tonic::{Request, Status};
 
+pub use access::{AccessApi, access_service};
 pub use application::{ApplicationApi, application_service};
 
 use crate::apps::AppError;

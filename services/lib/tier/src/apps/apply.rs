@@ -11,7 +11,7 @@ use edgeio_proto::api::v1;
 use edgeio_store::{ReadTx, Write};
 
 use super::{AppError, Apply, Apps, show::Specs};
-use crate::access::Target;
+use crate::access::{Target, namespaces, quota};
 
 /// What an Apply comes to.
 pub(crate) struct Outcome {
@@ -19,6 +19,8 @@ pub(crate) struct Outcome {
     pub(crate) before: Option<Application>,
     /// The application after.
     pub(crate) after: Application,
+    /// Its namespace is not there yet, and the caller may make it.
+    makes_namespace: bool,
 }
 
 impl Outcome {
@@ -45,6 +47,11 @@ impl Apps {
         let outcome = self.decide(&*tx, &command, now).await?;
         if outcome.changed() {
             let after = &outcome.after;
+            if outcome.makes_namespace {
+                let namespace = namespaces::fresh(&after.key.namespace, now);
+                tracing::info!(namespace = %namespace.name, by = %command.by, "namespace made by its first application");
+                tx.stage(Write::PutNamespace(namespace));
+            }
             for service in &command.services {
                 tx.stage(Write::PutSpec(service.hash, service.body.clone()));
             }
@@ -90,6 +97,11 @@ impl Apps {
         now: Time,
     ) -> Result<Outcome, AppError> {
         self.admit(command)?;
+        let namespace = tx.namespace(command.named.namespace.as_str()).await?;
+        if namespace.is_none() && !command.may_make_namespace {
+            let name = command.named.namespace.as_str();
+            return Err(AppError::not_found("namespace", name));
+        }
         let before = self.own_or_new(tx, &command.named).await?;
         self.may_change(tx, before.as_ref(), command.expected_version)
             .await?;
@@ -128,7 +140,16 @@ impl Apps {
                 revision: 0,
             },
         };
-        Ok(Outcome { before, after })
+        if before.as_ref() != Some(&after) {
+            let quota = namespace.as_ref().map(|one| one.quota).unwrap_or_default();
+            let fresh = Specs::of(&command.services);
+            quota::check(tx, &quota, before.as_ref(), &after, &fresh).await?;
+        }
+        Ok(Outcome {
+            before,
+            after,
+            makes_namespace: namespace.is_none(),
+        })
     }
 
     /// Refuses an exclusive service that would still run when its replacement may start.

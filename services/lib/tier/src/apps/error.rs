@@ -107,6 +107,32 @@ pub enum AppError {
         /// The caller's, there.
         has: Option<Role>,
     },
+    /// It would ask for more than its namespace may.
+    #[error("namespace `{namespace}` is over its quota: {}; scale down, or have an operator raise it with `edgeio namespace quota`", over_quota(.over))]
+    OverQuota {
+        /// The namespace.
+        namespace: String,
+        /// What is over.
+        over: Vec<Over>,
+    },
+    /// Something is still in it.
+    #[error(
+        "namespace `{namespace}` has {applications} applications and {instances} instances: delete them first"
+    )]
+    NotEmpty {
+        /// The namespace.
+        namespace: String,
+        /// How many applications.
+        applications: usize,
+        /// How many instances.
+        instances: usize,
+    },
+    /// Nobody could do everything any more.
+    #[error("`{0}` is the last user that may do everything: bind another one to `admin` first")]
+    LastAdmin(String),
+    /// No random numbers can be had.
+    #[error("make a secret: {0}")]
+    NoRandom(String),
     /// The place in the stream is of another database, or not known to it.
     #[error("the token's place is not in this database any more: begin again without a token")]
     PlaceLost,
@@ -148,6 +174,9 @@ impl Classify for AppError {
             | Self::Deleting { .. }
             | Self::NotSilent { .. }
             | Self::ChildReports { .. } => Kind::FailedPrecondition,
+            Self::NotEmpty { .. } | Self::LastAdmin(_) => Kind::FailedPrecondition,
+            Self::OverQuota { .. } => Kind::Exhausted,
+            Self::NoRandom(_) => Kind::Internal,
             Self::VersionMismatch { .. } => Kind::Conflict,
             Self::RequestIdReused => Kind::AlreadyExists,
             Self::StoredAnswer(_) => Kind::Internal,
@@ -182,6 +211,10 @@ impl Classify for AppError {
             Self::Ambiguous { .. } => "SEVERAL_OWNERS",
             Self::SpecUnknown { .. } => "SPEC_UNKNOWN",
             Self::Deleting { .. } => "DELETING",
+            Self::NotEmpty { .. } => "NAMESPACE_NOT_EMPTY",
+            Self::LastAdmin(_) => "LAST_ADMIN",
+            Self::OverQuota { .. } => "QUOTA_EXCEEDED",
+            Self::NoRandom(_) => "NO_RANDOM",
             Self::VersionMismatch { .. } => "VERSION_MISMATCH",
             Self::RequestIdReused => "REQUEST_ID_REUSED",
             Self::StoredAnswer(_) => "STORED_ANSWER",
@@ -236,6 +269,14 @@ impl Classify for AppError {
                 ("expected_version", expected.to_string()),
                 ("current_version", current.to_string()),
             ],
+            Self::OverQuota { over, .. } => over.first().map_or_else(Vec::new, |first| {
+                vec![
+                    ("field", first.field.to_owned()),
+                    ("used", first.used.clone()),
+                    ("asked", first.asked.clone()),
+                    ("limit", first.limit.clone()),
+                ]
+            }),
             Self::OwnedElsewhere { owner, .. } | Self::Ambiguous { owner, .. } => {
                 vec![("owner", owner.clone())]
             }
@@ -246,6 +287,9 @@ impl Classify for AppError {
             Self::Invalid(_)
             | Self::NotFound { .. }
             | Self::SpecUnknown { .. }
+            | Self::NotEmpty { .. }
+            | Self::LastAdmin(_)
+            | Self::NoRandom(_)
             | Self::RequestIdReused
             | Self::StoredAnswer(_)
             | Self::ChildReports { .. }
@@ -267,8 +311,34 @@ fn summary(faults: &[Violation]) -> String {
     }
 }
 
+/// One limit of a quota that would be passed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Over {
+    /// `cpu`, `memory`, `instances` or `applications`.
+    pub field: &'static str,
+    /// What is used without this.
+    pub used: String,
+    /// What would be used with it.
+    pub asked: String,
+    /// The most.
+    pub limit: String,
+}
+
+fn over_quota(over: &[Over]) -> String {
+    let of = |one: &Over| {
+        format!(
+            "{} would be {} of {}, {} is used",
+            one.field, one.asked, one.limit, one.used
+        )
+    };
+    over.iter().map(of).collect::<Vec<_>>().join(", ")
+}
+
 fn remedy(what: &str) -> &'static str {
     match what {
+        "namespace" => {
+            "list those that you may use, or have an operator make it with `edgeio namespace create`"
+        }
         "application" => "check its namespace, or list what there is",
         _ => "list what there is",
     }

@@ -22,6 +22,8 @@ pub struct Apply {
     pub(crate) services: Vec<Checked>,
     pub(crate) validate_only: bool,
     pub(crate) expected_version: u64,
+    /// Its namespace may be made by it.
+    pub(crate) may_make_namespace: bool,
     pub(crate) by: String,
 }
 
@@ -68,6 +70,7 @@ impl Apply {
             services,
             validate_only: request.validate_only,
             expected_version: request.expected_version,
+            may_make_namespace: who.role_everywhere() >= Some(Role::Operator),
             by: who.name.clone(),
         })
     }

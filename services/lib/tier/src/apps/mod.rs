@@ -4,20 +4,20 @@
 //! request gets. A view comes from one consistent state. Nothing here waits for a child or starts anything: the engine
 //! sees what is stored. Deliberately absent: gRPC (see [`crate::api`]) and placing (see [`Placer`]).
 
-mod access;
+pub(crate) mod access;
 mod apply;
 pub mod children;
 mod delete;
 mod error;
-mod find;
+pub(crate) mod find;
 mod held;
 mod manifest;
 mod once;
-mod page;
+pub(crate) mod page;
 mod preview;
 mod read;
 mod scale;
-mod show;
+pub(crate) mod show;
 pub(crate) mod watch;
 
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::context::{Context, Times};
 
 pub use children::Children;
 pub use delete::Delete;
-pub use error::AppError;
+pub use error::{AppError, Over};
 pub use find::Named;
 pub use held::{ListHeld, ResolveHeld};
 pub use manifest::Apply;

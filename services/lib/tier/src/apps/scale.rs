@@ -11,7 +11,7 @@ use edgeio_server::auth::{Principal, Role};
 use edgeio_store::Write;
 
 use super::{AppError, Apps, Named, RequestKey, access, find, show::Specs};
-use crate::access::Target;
+use crate::access::{Target, quota};
 
 /// A checked Scale.
 #[derive(Clone, Debug)]
@@ -103,6 +103,9 @@ impl Apps {
             service.replicas = command.replicas;
         }
         if let Some(message) = change {
+            let namespace = tx.namespace(after.key.namespace.as_str()).await?;
+            let quota = namespace.map(|one| one.quota).unwrap_or_default();
+            quota::check(&*tx, &quota, Some(&before), &after, &Specs::default()).await?;
             after.version += 1;
             tx.stage(Write::PutApplication(after.clone()));
             tx.stage(Write::PutEvent(Event {

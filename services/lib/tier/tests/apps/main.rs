@@ -6,6 +6,7 @@
     reason = "a test program: a panic is its report"
 )]
 
+mod access;
 mod apply;
 mod audit;
 mod children;

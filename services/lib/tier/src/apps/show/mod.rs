@@ -218,6 +218,11 @@ impl Specs {
         Ok(Self(found.into_iter().filter_map(read).collect()))
     }
 
+    /// One of them.
+    pub(crate) fn get(&self, hash: &SpecHash) -> Option<&v1::ServiceSpec> {
+        self.0.get(hash)
+    }
+
     /// Both.
     pub(crate) fn with(mut self, other: &Self) -> Self {
         self.0
