@@ -141,6 +141,7 @@ impl Cluster {
             .then(UserTokens::new(&context))
             .then(machine)
             .then(local);
+        assembly::administrable(&config.serve, &config.tier, &context).await?;
         let (denials, recorder) = denials(context.store.clone(), context.clock.clone());
         let recording = tokio::spawn(recorder.run(stop.clone()));
         let api = Api::new(Arc::new(auth))

@@ -99,6 +99,7 @@ impl Root {
             .then(machine)
             .then(local);
         let children = Children::new(&context, NAME).hearing(loops.hub.heard());
+        assembly::administrable(&config.serve, &config.tier, &context).await?;
         let (denials, recorder) = denials(context.store.clone(), context.clock.clone());
         let recording = tokio::spawn(recorder.run(stop.clone()));
         let api = Api::new(Arc::new(auth))

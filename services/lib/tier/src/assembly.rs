@@ -8,6 +8,8 @@ use edgeio_domain::{
 };
 use edgeio_proto::link::v1;
 use edgeio_server::{
+    auth::Reach,
+    config::ServeConfig,
     grpc::{Api, BindError, Listener, ServeError, Served},
     shutdown::Shutdown,
     tls::TlsError,
@@ -16,6 +18,7 @@ use edgeio_store::StoreError;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
+    access::{FirstAdminError, first_admin},
     config::TierConfig,
     context::Context,
     engine::Engine,
@@ -45,6 +48,9 @@ pub enum TierError {
     /// Its certificate cannot be had.
     #[error("secure the API")]
     Tls(#[from] TlsError),
+    /// Nobody could administer it.
+    #[error(transparent)]
+    FirstAdmin(#[from] FirstAdminError),
     /// Its server failed.
     #[error("serve")]
     Serve(#[from] ServeError),
@@ -59,6 +65,21 @@ pub fn make_data_dir(config: &TierConfig) -> Result<(), TierError> {
         path: config.data_dir.clone(),
         source,
     })
+}
+
+/// Sees to it that somebody can administer a server on which everybody needs a credential.
+///
+/// # Errors
+/// The administrator cannot be recorded, or its token not be written.
+pub async fn administrable(
+    serve: &ServeConfig,
+    tier: &TierConfig,
+    context: &Context,
+) -> Result<(), TierError> {
+    if serve.local().reach == Reach::Nowhere {
+        first_admin(context, &tier.data_dir).await?;
+    }
+    Ok(())
 }
 
 /// Opens the database `file` in the data directory, on the real clocks and ids.
