@@ -2,7 +2,8 @@
 //!
 //! A reader's map: `args` says what can be typed, `commands` has one file a command, `manifest` reads what `apply` takes,
 //! `remote` speaks to a server, `observe` keeps what a watch has told, `output` is everything that is written. What a server says is
-//! cleaned of terminal control sequences before it is shown. Nothing is kept between two runs: no context file, no cache.
+//! cleaned of terminal control sequences before it is shown. What `edgeio login` keeps
+//! between two runs is in `session`; there is no cache.
 
 pub mod args;
 mod commands;
@@ -11,6 +12,7 @@ pub mod manifest;
 mod observe;
 mod output;
 mod remote;
+mod session;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use edgeio_client::{Dialer, Proxy, Target, Trust};
 use edgeio_server::{
+    auth::oidc::OidcConfig,
     config::{Check, DialConfig, Flat, ServeConfig, Validate},
     telemetry::TelemetryConfig,
 };
@@ -38,6 +39,8 @@ edgeio_server::config! {
             data_dir: PathBuf::from("/var/lib/edgeio-cluster"),
             ..TierConfig::default()
         }),
+        /// Users of an OpenID provider.
+        pub oidc: Flat<OidcConfig>,
         /// Logging.
         pub telemetry: Flat<TelemetryConfig>,
     }

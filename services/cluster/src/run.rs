@@ -9,7 +9,7 @@ use edgeio_proto::{
     cluster::v1::bridge_service_server::BridgeServiceServer, root::v1::RegisterRequest,
 };
 use edgeio_server::{
-    auth::{Chain, PrincipalKind, machine::Machine},
+    auth::{Chain, PrincipalKind, machine::Machine, oidc::Oidc},
     bounded,
     grpc::{Api, Listener},
     shutdown::Shutdown,
@@ -140,6 +140,7 @@ impl Cluster {
         let auth = Chain::new()
             .then(UserTokens::new(&context))
             .then(machine)
+            .maybe(Oidc::new(&config.oidc))
             .then(local);
         assembly::administrable(&config.serve, &config.tier, &context).await?;
         let (denials, recorder) = denials(context.store.clone(), context.clock.clone());

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use edgeio_server::{
+    auth::oidc::OidcConfig,
     config::{Flat, ServeConfig, Validate},
     telemetry::TelemetryConfig,
 };
@@ -18,6 +19,8 @@ edgeio_server::config! {
             data_dir: PathBuf::from("/var/lib/edgeio-root"),
             ..TierConfig::default()
         }),
+        /// Users of an OpenID provider.
+        pub oidc: Flat<OidcConfig>,
         /// Logging.
         pub telemetry: Flat<TelemetryConfig>,
     }

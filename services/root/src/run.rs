@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use edgeio_domain::records::Owner;
 use edgeio_proto::root::v1::cluster_link_service_server::ClusterLinkServiceServer;
 use edgeio_server::{
-    auth::{Chain, PrincipalKind, machine::Machine},
+    auth::{Chain, PrincipalKind, machine::Machine, oidc::Oidc},
     bounded,
     grpc::{Api, Listener},
     shutdown::Shutdown,
@@ -97,6 +97,7 @@ impl Root {
         let auth = Chain::new()
             .then(UserTokens::new(&context))
             .then(machine)
+            .maybe(Oidc::new(&config.oidc))
             .then(local);
         let children = Children::new(&context, NAME).hearing(loops.hub.heard());
         assembly::administrable(&config.serve, &config.tier, &context).await?;

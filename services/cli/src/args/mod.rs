@@ -5,7 +5,8 @@ mod shared;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, completion, delete, describe, fence, forget, get, hold, release, scale, version, watch,
+    apply, audit, completion, delete, describe, fence, forget, get, hold, login, namespace,
+    release, scale, user, version, watch, whoami,
 };
 pub use shared::{Format, FormatArgs, NamespaceArgs, ServerArgs, WaitArgs};
 
@@ -35,6 +36,16 @@ pub struct Cli {
 }
 
 impl Command {
+    /// Whether it asks no server, so that a login does not matter.
+    pub(crate) fn is_offline(&self) -> bool {
+        match self {
+            #[cfg(feature = "dev")]
+            Self::Dev(_) => true,
+            Self::Version(_) | Self::Completion(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether it runs servers and jobs, and not only a few calls.
     pub(crate) fn is_busy(&self) -> bool {
         match self {
@@ -66,6 +77,18 @@ pub enum Command {
     Forget(forget::Args),
     /// Decide on what runs though nobody asks for it.
     Hold(hold::Args),
+    /// Keep a token for a server.
+    Login(login::Args),
+    /// Forget the token of a server.
+    Logout(login::LogoutArgs),
+    /// Tell as whom the server knows you.
+    Whoami(whoami::Args),
+    /// Manage users, their roles and their tokens.
+    User(user::Args),
+    /// Manage namespaces and the most that each may ask for.
+    Namespace(namespace::Args),
+    /// List or verify the record of who did what.
+    Audit(audit::Args),
     /// Print changes as they happen.
     Watch(watch::Args),
     /// Run everything on this machine, for trying out and developing.

@@ -7,9 +7,12 @@ use edgeio_proto::{
     cluster::v1::worker_service_client::WorkerServiceClient,
     root::v1::cluster_service_client::ClusterServiceClient,
 };
-use tonic::{Response, Status, transport::Channel};
+use tonic::{Response, Status};
 
-use crate::{error::CliError, remote::Remote};
+use crate::{
+    error::CliError,
+    remote::{Remote, Wire},
+};
 
 /// A child by its name or id.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +39,8 @@ impl Child<'_> {
         self,
         remote: &Remote,
         verb: &str,
-        mut worker: impl FnMut(WorkerServiceClient<Channel>) -> W,
-        mut cluster: impl FnMut(ClusterServiceClient<Channel>) -> C,
+        mut worker: impl FnMut(WorkerServiceClient<Wire>) -> W,
+        mut cluster: impl FnMut(ClusterServiceClient<Wire>) -> C,
     ) -> Result<T, CliError>
     where
         W: Future<Output = Result<Response<T>, Status>>,

@@ -1,6 +1,8 @@
 //! One file a command: its arguments, what it calls, what it shows.
 
+mod access;
 pub(crate) mod apply;
+pub(crate) mod audit;
 mod child;
 pub(crate) mod completion;
 pub(crate) mod delete;
@@ -11,11 +13,17 @@ pub(crate) mod fence;
 pub(crate) mod forget;
 pub(crate) mod get;
 pub(crate) mod hold;
+pub(crate) mod login;
+pub(crate) mod namespace;
 pub(crate) mod release;
 pub(crate) mod scale;
+pub(crate) mod user;
 pub(crate) mod version;
 mod wait;
 pub(crate) mod watch;
+pub(crate) mod whoami;
+
+use std::path::PathBuf;
 
 use edgeio_client::{Dialer, Target};
 
@@ -24,6 +32,7 @@ use crate::{
     error::CliError,
     output::Out,
     remote::Remote,
+    session::{Logins, Token},
 };
 
 /// What every command is given.
@@ -32,20 +41,38 @@ pub(crate) struct Context {
     pub(crate) server: Target,
     /// How it is reached.
     pub(crate) dialer: Dialer,
+    /// From the command line.
+    pub(crate) given_token: Option<Token>,
+    /// To call with.
+    pub(crate) token: Option<Token>,
+    /// What the server's authority is known by.
+    pub(crate) ca_hash: Option<String>,
+    /// The authorities to believe.
+    pub(crate) ca: Option<PathBuf>,
     /// Where to write.
     pub(crate) out: Out,
 }
 
 impl Context {
     async fn connect(&self) -> Result<Remote, CliError> {
-        Remote::connect(&self.server, &self.dialer).await
+        Remote::connect(&self.server, &self.dialer, self.token.as_ref()).await
     }
 }
 
 pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), CliError> {
+    let logins = if cli.command.is_offline() {
+        Logins::default()
+    } else {
+        Logins::load()?
+    };
+    let chosen = cli.server.choose(&logins)?;
     let context = Context {
-        dialer: cli.server.dialer(),
-        server: cli.server.server,
+        server: chosen.server,
+        dialer: chosen.dialer,
+        given_token: chosen.given_token,
+        token: chosen.token,
+        ca_hash: chosen.ca_hash.map(|hash| hash.to_string()),
+        ca: chosen.ca,
         out,
     };
     match cli.command {
@@ -58,6 +85,12 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), CliError> {
         Command::Fence(args) => fence::run(args, &context).await,
         Command::Forget(args) => forget::run(args, &context).await,
         Command::Hold(args) => hold::run(args, &context).await,
+        Command::Login(args) => login::run(args, &context).await,
+        Command::Logout(args) => login::logout(args, &context),
+        Command::Whoami(args) => whoami::run(args, &context).await,
+        Command::User(args) => user::run(args, &context).await,
+        Command::Namespace(args) => namespace::run(args, &context).await,
+        Command::Audit(args) => audit::run(args, &context).await,
         Command::Watch(args) => watch::run(args, &context).await,
         #[cfg(feature = "dev")]
         Command::Dev(args) => dev::run(args, &context).await,

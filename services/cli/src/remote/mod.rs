@@ -15,10 +15,15 @@ use edgeio_proto::api::v1::{
     WatchRequest, WatchResponse, application_service_client::ApplicationServiceClient,
 };
 use futures::{StreamExt, stream::BoxStream};
-use tonic::{Response, Status, transport::Channel};
+use tonic::{
+    Request, Response, Status,
+    metadata::AsciiMetadataValue,
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
 use tonic_types::StatusExt;
 
-use crate::{error::CliError, output::text::count};
+use crate::{error::CliError, output::text::count, session::Token};
 
 /// How long a call is repeated while the server cannot answer: a server that restarts is back within a few seconds, and a
 /// person wants to be told soon after.
@@ -27,22 +32,57 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest pause before a lost watch is taken up again: a person looks on.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// What calls go through.
+pub(crate) type Wire = InterceptedService<Channel, Bearer>;
+
+/// Puts the caller's token on each call, if there is one.
+#[derive(Clone, Debug)]
+pub(crate) struct Bearer(Option<AsciiMetadataValue>);
+
+impl Bearer {
+    fn new(token: Option<&Token>) -> Result<Self, CliError> {
+        let value = |token: &Token| {
+            let value = format!("Bearer {}", token.expose()).parse::<AsciiMetadataValue>();
+            let mut value = value.map_err(|_| CliError::Usage("the token is none".to_owned()))?;
+            // It is not shown when a request is.
+            value.set_sensitive(true);
+            Ok::<_, CliError>(value)
+        };
+        token.map(value).transpose().map(Self)
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
 /// A connection to one server.
 #[derive(Debug, Clone)]
 pub(crate) struct Remote {
-    channel: Channel,
+    channel: Wire,
     server: Target,
 }
 
 impl Remote {
     /// Connects, so that a server that is not there is told apart from one that refuses.
-    pub(crate) async fn connect(server: &Target, dialer: &Dialer) -> Result<Self, CliError> {
+    pub(crate) async fn connect(
+        server: &Target,
+        dialer: &Dialer,
+        token: Option<&Token>,
+    ) -> Result<Self, CliError> {
+        let bearer = Bearer::new(token)?;
         let options = Options::default();
         // The library bounds the TCP connection; one that is accepted by something that never speaks needs this bound.
         let bound = options.connect_within * 3;
         match tokio::time::timeout(bound, dialer.connect_now(server, &options)).await {
             Ok(Ok(channel)) => Ok(Self {
-                channel,
+                channel: InterceptedService::new(channel, bearer),
                 server: server.clone(),
             }),
             Ok(Err(error)) => Err(unreachable(server, &root_cause(&error))),
@@ -62,7 +102,7 @@ impl Remote {
     pub(crate) async fn call<T, F>(
         &self,
         attempt: &str,
-        call: impl FnMut(Channel) -> F,
+        call: impl FnMut(Wire) -> F,
     ) -> Result<T, CliError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -72,11 +112,23 @@ impl Remote {
             .map_err(|status| self.explain(attempt, &status))
     }
 
-    /// The same with the bare status, for callers that act on its code.
-    pub(crate) async fn try_call<T, F>(
+    /// Calls once: for what a repetition would do again.
+    pub(crate) async fn call_once<T, F>(
         &self,
-        mut call: impl FnMut(Channel) -> F,
-    ) -> Result<T, Status>
+        attempt: &str,
+        call: impl FnOnce(Wire) -> F,
+    ) -> Result<T, CliError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let answer = call(self.channel.clone()).await;
+        answer
+            .map(Response::into_inner)
+            .map_err(|status| self.explain(attempt, &status))
+    }
+
+    /// The same with the bare status, for callers that act on its code.
+    pub(crate) async fn try_call<T, F>(&self, mut call: impl FnMut(Wire) -> F) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {

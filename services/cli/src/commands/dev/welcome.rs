@@ -25,8 +25,8 @@ pub(super) async fn when_ready(
 ) -> Result<Vec<Worker>, CliError> {
     let deadline = Instant::now() + PATIENCE;
     let here = Dialer::default();
-    let root = Remote::connect(&target(addresses.root)?, &here).await?;
-    let cluster = Remote::connect(&target(addresses.cluster)?, &here).await?;
+    let root = Remote::connect(&target(addresses.root)?, &here, None).await?;
+    let cluster = Remote::connect(&target(addresses.cluster)?, &here, None).await?;
     loop {
         let clusters = root.clusters().await?;
         let heard = clusters

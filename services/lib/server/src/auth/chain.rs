@@ -30,6 +30,15 @@ impl Chain {
         self.0.push(Arc::new(next));
         self
     }
+
+    /// The same, if there is one.
+    #[must_use]
+    pub fn maybe(self, next: Option<impl Authenticate>) -> Self {
+        match next {
+            Some(next) => self.then(next),
+            None => self,
+        }
+    }
 }
 
 #[async_trait]

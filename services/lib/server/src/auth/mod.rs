@@ -8,6 +8,7 @@ mod chain;
 mod denial;
 mod local;
 pub mod machine;
+pub mod oidc;
 mod principal;
 pub mod rules;
 
