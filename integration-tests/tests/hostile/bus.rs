@@ -36,6 +36,10 @@ async fn bridge_cluster_and_worker_take_hostile_messages() -> Result<()> {
         .worker("a1")
         .worker("a2")
         .expect(
+            "exceeded slow threshold",
+            "in a flood calls wait for the database",
+        )
+        .expect(
             "of the protocol, the child",
             "nonsense in a hello is told of",
         )

@@ -105,6 +105,14 @@ impl Footprint {
         })
     }
 
+    /// The same, with the descriptors of another moment.
+    pub(crate) fn with_descriptors_of(self, other: &Self) -> Self {
+        Self {
+            descriptors: other.descriptors,
+            ..self
+        }
+    }
+
     /// Checks that a process is not much larger than it was.
     pub(crate) fn is_small(&self, now: &Self) -> Result<()> {
         let grown = now.resident.saturating_sub(self.resident);

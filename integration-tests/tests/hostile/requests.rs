@@ -33,6 +33,10 @@ async fn servers_take_ten_thousand_hostile_requests_a_service() -> Result<()> {
     Testbed::new("hostile")
         .cluster("a")
         .expect(
+            "exceeded slow threshold",
+            "in a flood calls wait for the database",
+        )
+        .expect(
             "of the protocol, the child",
             "nonsense in a hello is told of",
         )
