@@ -2,9 +2,10 @@
 
 use std::{env, fs, path::PathBuf};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "edgeio/api/v1/access.proto",
     "edgeio/api/v1/application.proto",
+    "edgeio/api/v1/join.proto",
     "edgeio/cluster/v1/worker.proto",
     "edgeio/link/v1/link.proto",
     "edgeio/options/v1/options.proto",

@@ -1,7 +1,7 @@
 //! Contracts of edgeIO: the `.proto` files, their generated code and descriptor set.
 //!
-//! Nothing is written by hand here but the module tree, what a machine's token says, and [`subject`], the names under which the
-//! messages travel on the bus. The `.proto` files under `edgeio/` are the reference.
+//! Nothing is written by hand here but the module tree, what machines show to join and to be known, and [`subject`], the names
+//! under which the messages travel on the bus. The `.proto` files under `edgeio/` are the reference.
 
 pub mod subject;
 
@@ -48,6 +48,7 @@ pub mod link {
     }
 }
 
+pub mod join;
 pub mod machine;
 
 /// `edgeio.options`: who may call a method, declared beside it.

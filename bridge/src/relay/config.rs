@@ -1,9 +1,10 @@
 //! What a bridge is configured with.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use edgeio_client::{Dialer, Proxy, Target, Trust};
-use edgeio_server::config::{Check, DialConfig, Flat, Validate};
+use edgeio_server::config::{Check, DialConfig, Flat, JoinConfig, Validate};
 use edgeio_server::telemetry::TelemetryConfig;
 
 use crate::bus::nats::check_address;
@@ -20,6 +21,13 @@ edgeio_server::config! {
         pub cluster: String = "http://127.0.0.1:10100".to_owned(),
         /// How the cluster is called.
         pub dial: Flat<DialConfig>,
+        /// Directory of the bridge's key, by which the cluster knows it. Empty: a key for this run, which is enough where
+        /// whoever reaches the cluster may do everything, such as on one machine.
+        pub data_dir: PathBuf,
+        /// Joining the cluster.
+        pub joining: Flat<JoinConfig>,
+        /// Display name; the host name when empty.
+        pub name: String,
         /// The broker that the workers use: `nats://HOST:PORT`.
         pub nats: String = "nats://127.0.0.1:4222".to_owned(),
         /// How often the newest samples of each worker go to the cluster; the ones between are forgotten.
@@ -40,6 +48,15 @@ impl Validate for Config {
         }
         if let Err(error) = self.dial.proxy().parse::<Proxy>() {
             check.fail("proxy", error.to_string(), "write `http://HOST:PORT`");
+        }
+        let given = !self.joining.join_token.expose().is_empty()
+            || !self.joining.join_token_file.as_os_str().is_empty();
+        if given && self.data_dir.as_os_str().is_empty() {
+            check.fail(
+                "data_dir",
+                "a bridge that joins needs a key that lasts",
+                "write a directory such as `/var/lib/edgeio-bridge`",
+            );
         }
         if let Err(error) = check_address(&self.nats) {
             let why = std::error::Error::source(&error).map(ToString::to_string);
@@ -62,7 +79,8 @@ impl Validate for Config {
 impl Config {
     /// How the cluster is reached. A bridge keeps nothing on its disk, so what it learns lasts as long as it runs.
     pub(super) fn dialer(&self) -> Dialer {
-        let hash = self.dial.ca_hash.as_deref();
+        let hash = self.dial.ca_hash.clone();
+        let hash = hash.or_else(|| self.joining.ca_hash());
         let trust = Trust::default()
             .file(self.dial.ca.clone())
             .hash(hash.and_then(|hash| hash.parse().ok()));
@@ -109,9 +127,11 @@ mod tests {
             "http://b:1",
             "--telemetry-interval",
             "1ms",
+            "--join-token-file",
+            "/t",
         ];
         let text = read(&args).unwrap_err();
-        for key in ["cluster: ", "nats: ", "telemetry_interval: "] {
+        for key in ["cluster: ", "nats: ", "telemetry_interval: ", "data_dir: "] {
             assert!(text.contains(key), "`{key}` is not named in:\n{text}");
         }
     }

@@ -10,12 +10,14 @@ mod coalesce;
 mod config;
 mod counters;
 mod downlink;
+mod key;
 mod queue;
 mod session;
 mod uplink;
 mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use edgeio_client::{Backoff, BackoffPolicy, Target, TargetError};
@@ -24,8 +26,10 @@ use uuid::Uuid;
 
 pub use config::Config;
 pub use counters::{Count, Counters};
+use key::Key;
+pub use key::KeyError;
 use queue::Queue;
-use session::{Ended, Session};
+use session::{Ended, Session, SessionError};
 
 use crate::bus::nats::NatsBridgeBus;
 use crate::bus::{BridgeBus, ConnectError};
@@ -51,6 +55,9 @@ pub enum RunError {
         #[source]
         source: TargetError,
     },
+    /// Its key cannot be had.
+    #[error("open the bridge's key")]
+    Key(#[from] KeyError),
     /// The broker's address has no meaning.
     #[error(transparent)]
     Broker(#[from] ConnectError),
@@ -115,8 +122,9 @@ impl Relay {
                 address: self.config.cluster.clone(),
                 source,
             })?;
+        let key = Key::open(&self.config.data_dir)?;
         let stopping = CancellationToken::new();
-        let relay = self.attach_for_ever(target, bus, &stopping);
+        let relay = self.attach_for_ever(target, key, bus, &stopping);
         tokio::pin!(relay);
         tokio::select! {
             () = &mut relay => {}
@@ -128,13 +136,23 @@ impl Relay {
         Ok(())
     }
 
-    async fn attach_for_ever(&self, target: Target, bus: &dyn BridgeBus, stop: &CancellationToken) {
+    async fn attach_for_ever(
+        &self,
+        target: Target,
+        key: Key,
+        bus: &dyn BridgeBus,
+        stop: &CancellationToken,
+    ) {
         let mut queue = Queue::new();
         let mut backoff = Backoff::new(BACKOFF);
         let session = Session {
             id: self.id,
             target,
             dialer: self.config.dialer(),
+            key,
+            plain: AtomicBool::new(false),
+            name: &self.config.name,
+            joining: &self.config.joining,
             bus,
             interval: self.config.telemetry_interval,
             counters: &self.counters,
@@ -150,6 +168,8 @@ impl Relay {
                     lived = began.elapsed();
                     tracing::warn!(bridge = %self.id, %reason, "detached from the cluster");
                 }
+                // A cluster of before: it knows no keys, and is asked again without one.
+                Err(SessionError::TakesNoKey) => continue,
                 Err(error) => {
                     // With its causes: the outermost says only that it did not connect.
                     let error = edgeio_server::status::chain(&error);

@@ -1,9 +1,12 @@
 //! One session with the cluster: attach, carry both ways, hand over what is left.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use edgeio_client::{ChannelError, Dialer, Options, Target};
-use edgeio_proto::cluster::v1::BridgeHello;
+use edgeio_client::{ChannelError, Dialer, Options, Signer, Target, takes_no_credential};
+use edgeio_proto::cluster::v1::bridge_service_client::BridgeServiceClient;
+use edgeio_proto::cluster::v1::{BridgeHello, JoinRequest};
+use edgeio_server::config::JoinConfig;
 use futures::StreamExt as _;
 use http::uri::PathAndQuery;
 use tokio::time::timeout;
@@ -15,6 +18,7 @@ use uuid::Uuid;
 
 use super::counters::Counters;
 use super::downlink;
+use super::key::Key;
 use super::queue::Queue;
 use super::uplink::Uplink;
 use super::wire::{Down, DownKind, Up, UpKind};
@@ -37,6 +41,11 @@ pub(super) struct Session<'a> {
     pub(super) id: Uuid,
     pub(super) target: Target,
     pub(super) dialer: Dialer,
+    pub(super) key: Key,
+    /// The cluster takes no credentials.
+    pub(super) plain: AtomicBool,
+    pub(super) name: &'a str,
+    pub(super) joining: &'a JoinConfig,
     pub(super) bus: &'a dyn BridgeBus,
     pub(super) interval: Duration,
     pub(super) counters: &'a Counters,
@@ -62,6 +71,16 @@ pub(super) enum SessionError {
         #[source]
         source: Box<Status>,
     },
+    #[error("the cluster takes no credentials")]
+    TakesNoKey,
+    #[error("read the join token")]
+    Token(#[source] std::io::Error),
+    #[error("join the cluster at `{target}`")]
+    Join {
+        target: Target,
+        #[source]
+        source: Box<Status>,
+    },
     #[error("`{target}` did not say welcome within {WELCOME_PATIENCE:?}")]
     Silent { target: Target },
     #[error("`{target}` said something else before its welcome")]
@@ -69,7 +88,7 @@ pub(super) enum SessionError {
     #[error("`{target}` says that its id is `{id}`, which is no id")]
     ClusterId { target: Target, id: String },
     #[error(transparent)]
-    Join(#[from] JoinError),
+    Bus(#[from] JoinError),
 }
 
 impl Session<'_> {
@@ -153,6 +172,7 @@ impl Session<'_> {
             target: self.target.clone(),
             source: Box::new(status),
         };
+        let signer = self.signer(&channel).await?;
         let hello = BridgeHello {
             bridge_id: self.id.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -167,14 +187,12 @@ impl Session<'_> {
             .await
             .map_err(|error| refused(Status::from_error(error.into())))?;
         let codec = ProstCodec::<Up, Down>::default();
+        let mut request = outbound.into_streaming_request();
+        signer.authorize(request.metadata_mut()).map_err(refused)?;
         let mut inbound = client
-            .streaming(
-                outbound.into_streaming_request(),
-                PathAndQuery::from_static(ATTACH),
-                codec,
-            )
+            .streaming(request, PathAndQuery::from_static(ATTACH), codec)
             .await
-            .map_err(refused)?
+            .map_err(|status| self.plainly(&status).unwrap_or_else(|| refused(status)))?
             .into_inner();
         let welcome = match inbound
             .message()
@@ -195,6 +213,46 @@ impl Session<'_> {
                 id: welcome.cluster_id.clone(),
             })?;
         Ok((cluster, inbound))
+    }
+}
+
+impl Session<'_> {
+    /// Signs calls to the cluster. A key that lasts is made known first, which costs nothing when it is known.
+    async fn signer(&self, channel: &tonic::transport::Channel) -> Result<Signer, SessionError> {
+        if self.plain.load(Ordering::Relaxed) {
+            return Ok(Signer::none());
+        }
+        let signer = self.key.signer();
+        if !self.key.lasts {
+            return Ok(signer);
+        }
+        let name = if self.name.is_empty() {
+            rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned()
+        } else {
+            self.name.to_owned()
+        };
+        let request = JoinRequest {
+            public_key: self.key.public().to_owned(),
+            name,
+            join_token: self.joining.token().map_err(SessionError::Token)?,
+        };
+        let mut client = BridgeServiceClient::with_interceptor(channel.clone(), signer.clone());
+        match client.join(request).await {
+            Ok(answer) => Ok(signer.to(&answer.into_inner().cluster_id)),
+            Err(status) => Err(self.plainly(&status).unwrap_or_else(|| SessionError::Join {
+                target: self.target.clone(),
+                source: Box::new(status),
+            })),
+        }
+    }
+
+    /// Whether the cluster only refused that there was a credential: then none is sent from now on.
+    fn plainly(&self, status: &Status) -> Option<SessionError> {
+        let first = takes_no_credential(status) && !self.plain.swap(true, Ordering::Relaxed);
+        first.then_some(SessionError::TakesNoKey)
     }
 }
 

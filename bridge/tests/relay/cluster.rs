@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use edgeio_proto::cluster::v1::bridge_service_server::{BridgeService, BridgeServiceServer};
 use edgeio_proto::cluster::v1::{
-    AttachRequest, AttachResponse, BridgeWelcome, WorkerDown, attach_request, attach_response,
+    AttachRequest, AttachResponse, BridgeWelcome, JoinRequest, JoinResponse, WorkerDown,
+    attach_request, attach_response,
 };
 use edgeio_proto::link::v1::{ChildMessage, ParentMessage};
 use futures::{Stream, StreamExt as _};
@@ -175,6 +176,10 @@ impl Drop for Cluster {
 
 #[tonic::async_trait]
 impl BridgeService for Service {
+    async fn join(&self, _: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        Err(Status::permission_denied("nobody joins here"))
+    }
+
     type AttachStream = Pin<Box<dyn Stream<Item = Result<AttachResponse, Status>> + Send>>;
 
     async fn attach(

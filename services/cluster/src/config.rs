@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use edgeio_client::{Dialer, Proxy, Target, Trust};
 use edgeio_server::{
     auth::oidc::OidcConfig,
-    config::{Check, DialConfig, Flat, ServeConfig, Validate},
+    config::{Check, DialConfig, Flat, JoinConfig, ServeConfig, Validate},
     telemetry::TelemetryConfig,
 };
 use edgeio_tier::config::TierConfig;
@@ -24,6 +24,8 @@ edgeio_server::config! {
         pub root: String = "127.0.0.1:10000".to_owned(),
         /// How the root is called.
         pub dial: Flat<DialConfig>,
+        /// Joining the root.
+        pub joining: Flat<JoinConfig>,
         /// Where people and the root reach this cluster's API, if not at `listen`: `HOST:PORT`. Empty: at `listen`; where that
         /// is every address of the machine (`0.0.0.0`, `[::]`), at the one from which the machine reaches the root.
         pub advertise: String,
@@ -80,7 +82,8 @@ impl Validate for Config {
 impl Config {
     /// How the root is reached; what is learned of it is kept in the data directory.
     pub(crate) fn dialer(&self) -> Dialer {
-        let hash = self.dial.ca_hash.as_deref();
+        let hash = self.dial.ca_hash.clone();
+        let hash = hash.or_else(|| self.joining.ca_hash());
         let trust = Trust::default()
             .file(self.dial.ca.clone())
             .hash(hash.and_then(|hash| hash.parse().ok()))

@@ -15,12 +15,14 @@ use edgeio_server::{
     shutdown::Shutdown,
     tls::Tls,
 };
+use edgeio_store::JoinKind;
 use edgeio_tier::{
     access::{Access, UserTokens, denials},
-    api::{access_service, application_service},
+    api::{access_service, application_service, join_service},
     apps::{Apps, Children},
     assembly::{self, Loops, TierError},
     context::Context,
+    joins::Joins,
     machines::Keys,
 };
 use tracing::{info, warn};
@@ -112,6 +114,7 @@ impl Cluster {
         let loops = Loops::new(context.clone());
         let bridges = Bridges::default();
         let bridge = Bridge::new(
+            context.clone(),
             identity.id,
             loops.hub.clone(),
             loops.inbound.clone(),
@@ -131,6 +134,8 @@ impl Cluster {
             Arc::new(gate),
             loops.hub.clone(),
         );
+        let kinds = &[JoinKind::Worker, JoinKind::Bridge];
+        let joins = Joins::new(&context, kinds, tls.clone());
         let local = config.serve.local();
         let machine = Machine {
             audience: identity.id.to_string(),
@@ -150,6 +155,7 @@ impl Cluster {
             .reflection(config.serve.reflection)
             .service(application_service(apps, stop.clone()))
             .service(access_service(Access::new(&context)))
+            .service(join_service(joins))
             .service(workers)
             .service(bounded!(BridgeServiceServer::new(bridge)));
         let root = config.root.parse::<Target>().ok();
@@ -159,6 +165,7 @@ impl Cluster {
             register,
             signer,
             dialer,
+            joining: config.joining.0.clone(),
         };
         let reporting = tokio::spawn(report(context, root, dial, identity.id, stop.clone()));
         let renewal = tls.map(|tls| tokio::spawn(tls.keep(stop.clone())));
@@ -184,6 +191,8 @@ impl Cluster {
             public_key: self.identity.public_key(),
             address,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            // Read at each attempt.
+            join_token: String::new(),
         }
     }
 }

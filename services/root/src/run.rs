@@ -11,12 +11,14 @@ use edgeio_server::{
     shutdown::Shutdown,
     tls::Tls,
 };
+use edgeio_store::JoinKind;
 use edgeio_tier::{
     access::{Access, UserTokens, denials},
-    api::{access_service, application_service},
+    api::{access_service, application_service, join_service},
     apps::{Apps, Children},
     assembly::{self, Loops, TierError},
     context::Context,
+    joins::Joins,
     machines::Keys,
 };
 
@@ -74,12 +76,6 @@ impl Root {
         } = self;
         let loops = Loops::new(context.clone());
         let streams = Streams::default();
-        let link = ClusterLink::new(
-            context.clone(),
-            loops.inbound.clone(),
-            streams.clone(),
-            stop.clone(),
-        );
         let apps = Apps::new(&context, loops.engine.clone(), NAME);
         let local = config.serve.local();
         let machine = Machine {
@@ -102,13 +98,26 @@ impl Root {
         let children = Children::new(&context, NAME).hearing(loops.hub.heard());
         assembly::administrable(&config.serve, &config.tier, &context).await?;
         let (denials, recorder) = denials(context.store.clone(), context.clock.clone());
+        let denials = Arc::new(denials);
         let recording = tokio::spawn(recorder.run(stop.clone()));
+        let link = ClusterLink::new(
+            context.clone(),
+            denials.clone(),
+            loops.inbound.clone(),
+            streams.clone(),
+            stop.clone(),
+        );
         let api = Api::new(Arc::new(auth))
-            .denials(Arc::new(denials))
+            .denials(denials)
             .reflection(config.serve.reflection)
             .service(application_service(apps, stop.clone()))
             .service(access_service(Access::new(&context)))
             .service(cluster_service(children, stop.clone()))
+            .service(join_service(Joins::new(
+                &context,
+                &[JoinKind::Cluster],
+                tls.clone(),
+            )))
             .service(bounded!(ClusterLinkServiceServer::new(link)));
         let renewal = tls.map(|tls| tokio::spawn(tls.keep(stop.clone())));
         let tasks = loops

@@ -6,6 +6,10 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use edgeio_client::{MachineKey, Options, Signer, connect};
 use edgeio_proto::{
+    api::v1::{
+        CreateJoinTokenRequest, ListJoinTokensRequest, RevokeJoinTokenRequest,
+        join_service_client::JoinServiceClient,
+    },
     link::v1::{ChildMessage, Hello, child_message::Message, parent_message},
     root::v1::{
         AttachRequest, RegisterRequest, RegisterResponse,
@@ -15,6 +19,7 @@ use edgeio_proto::{
 };
 use edgeio_root::{Config, Root};
 use edgeio_server::{
+    auth::Role,
     shutdown::{Shutdown, Trigger},
     telemetry::Capture,
 };
@@ -31,13 +36,18 @@ struct Bed {
     channel: Channel,
     stop: Trigger,
     running: JoinHandle<()>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Bed {
     async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::over(tempfile::tempdir().unwrap(), Role::Admin).await
+    }
+
+    /// A root in that directory; who calls without a credential may do what that role may.
+    async fn over(directory: tempfile::TempDir, role: Role) -> Self {
         let mut config = Config::default();
+        config.serve.local_role = role;
         config.serve.listen = "127.0.0.1:0".parse().unwrap();
         config.tier.data_dir = directory.path().to_owned();
         let root = Root::open(config).await.unwrap();
@@ -48,14 +58,25 @@ impl Bed {
             channel: connect(&target, &Options::default()).unwrap(),
             stop,
             running,
-            _directory: directory,
+            directory,
         }
     }
 
-    async fn stop(self) {
+    async fn stop(self) -> tempfile::TempDir {
         drop(self.channel);
         self.stop.fire();
         timeout(PATIENCE, self.running).await.unwrap().unwrap();
+        self.directory
+    }
+
+    fn joins(&self) -> JoinServiceClient<Channel> {
+        JoinServiceClient::new(self.channel.clone())
+    }
+
+    async fn token(&self, request: CreateJoinTokenRequest) -> (String, String) {
+        let made = self.joins().create_join_token(request).await.unwrap();
+        let made = made.into_inner();
+        (made.token, made.record.unwrap().id)
     }
 }
 
@@ -75,6 +96,19 @@ impl Cluster {
             key: pair.public_key(),
             signer: Signer::new(Arc::new(key)),
         }
+    }
+
+    async fn join(&self, bed: &Bed, name: &str, token: &str) -> Result<(), Status> {
+        let request = RegisterRequest {
+            cluster_id: self.id.clone(),
+            name: name.to_owned(),
+            public_key: self.key.clone(),
+            join_token: token.to_owned(),
+            ..RegisterRequest::default()
+        };
+        let channel = bed.channel.clone();
+        let mut client = ClusterLinkServiceClient::with_interceptor(channel, self.signer.clone());
+        client.register(request).await.map(drop)
     }
 
     /// Registers with this key as the cluster with this id.
@@ -206,4 +240,136 @@ async fn a_cluster_is_who_its_key_says() -> Result<(), Box<dyn Error>> {
     bed.stop().await;
     capture.finish()?;
     Ok(())
+}
+
+/// A root where nobody may do anything without a credential, and the tokens that were made before.
+async fn closed<const N: usize>(
+    requests: [CreateJoinTokenRequest; N],
+) -> (Bed, [(String, String); N]) {
+    let bed = Bed::start().await;
+    let mut tokens = Vec::new();
+    for request in requests {
+        tokens.push(bed.token(request).await);
+    }
+    let directory = bed.stop().await;
+    let bed = Bed::over(directory, Role::Viewer).await;
+    (bed, tokens.try_into().unwrap())
+}
+
+fn once() -> CreateJoinTokenRequest {
+    CreateJoinTokenRequest {
+        max_uses: 1,
+        ..CreateJoinTokenRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn a_token_lets_in_what_it_is_for_and_a_retry_costs_nothing() {
+    let capture = Capture::start();
+    let bed = Bed::start().await;
+    let (token, id) = bed.token(once()).await;
+    let (revoked, revoked_id) = bed.token(once()).await;
+    let named = CreateJoinTokenRequest {
+        names: "site-7-*".to_owned(),
+        ..once()
+    };
+    let (named, _) = bed.token(named).await;
+    let short = CreateJoinTokenRequest {
+        lifetime_ms: 1,
+        ..once()
+    };
+    let (short, _) = bed.token(short).await;
+    for wrong in [
+        CreateJoinTokenRequest {
+            kind: "worker".to_owned(),
+            ..once()
+        },
+        CreateJoinTokenRequest {
+            names: "a b".to_owned(),
+            ..once()
+        },
+        CreateJoinTokenRequest {
+            lifetime_ms: u64::MAX,
+            ..once()
+        },
+        CreateJoinTokenRequest {
+            max_uses: u32::MAX,
+            ..once()
+        },
+    ] {
+        let refused = bed.joins().create_join_token(wrong).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    }
+    let revoke = RevokeJoinTokenRequest { id: revoked_id };
+    bed.joins().revoke_join_token(revoke).await.unwrap();
+    let unknown = RevokeJoinTokenRequest {
+        id: "nothing".to_owned(),
+    };
+    let refused = bed.joins().revoke_join_token(unknown).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    let bed = Bed::over(bed.stop().await, Role::Viewer).await;
+
+    let north = Cluster::new();
+    let why = |answer: Result<(), Status>| reason(&answer.unwrap_err()).1;
+    let reason = why(north.join(&bed, "north", "").await);
+    assert_eq!(reason, "JOIN_TOKEN_NEEDED");
+    let reason = why(north.join(&bed, "north", "edge1:what").await);
+    assert_eq!(reason, "JOIN_TOKEN_FORM");
+    let mut forged: Vec<char> = token.chars().collect();
+    let last = forged.len() - 5;
+    forged[last] = if forged[last] == 'A' { 'B' } else { 'A' };
+    let forged: String = forged.into_iter().collect();
+    let reason = why(north.join(&bed, "north", &forged).await);
+    assert_eq!(reason, "JOIN_TOKEN_UNKNOWN");
+    let reason = why(north.join(&bed, "north", &revoked).await);
+    assert_eq!(reason, "JOIN_TOKEN_REVOKED");
+    let reason = why(north.join(&bed, "north", &short).await);
+    assert_eq!(reason, "JOIN_TOKEN_EXPIRED");
+    let reason = why(north.join(&bed, "north", &named).await);
+    assert_eq!(reason, "JOIN_TOKEN_NAME");
+
+    north.join(&bed, "north", &token).await.unwrap();
+    // The answer may have been lost, and the token with it.
+    north.join(&bed, "north", &token).await.unwrap();
+    north.join(&bed, "north", "").await.unwrap();
+    let reason = why(Cluster::new().join(&bed, "south", &token).await);
+    assert_eq!(reason, "JOIN_TOKEN_USED_UP");
+    Cluster::new().join(&bed, "site-7-b", &named).await.unwrap();
+
+    // Who may only look makes none and sees none.
+    let refused = bed.joins().create_join_token(once()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let refused = bed.joins().list_join_tokens(ListJoinTokensRequest {}).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    let bed = Bed::over(bed.stop().await, Role::Operator).await;
+    let listed = bed.joins().list_join_tokens(ListJoinTokensRequest {}).await;
+    let listed = listed.unwrap().into_inner().tokens;
+    let used = listed.iter().find(|token| token.id == id).unwrap();
+    assert_eq!((used.uses, used.max_uses), (1, 1));
+    bed.stop().await;
+    capture.finish().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_that_join_at_once_by_a_one_use_token_one_does() {
+    const ROUNDS: usize = 20;
+    const AT_ONCE: usize = 64;
+    let (bed, tokens) = closed::<ROUNDS>(std::array::from_fn(|_| once())).await;
+    for (round, (token, _)) in tokens.iter().enumerate() {
+        let clusters: Vec<Cluster> = (0..AT_ONCE).map(|_| Cluster::new()).collect();
+        let joins = clusters
+            .iter()
+            .map(|cluster| cluster.join(&bed, "north", token));
+        let answers = futures::future::join_all(joins).await;
+        let joined = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert_eq!(joined, 1, "round {round}");
+        for refused in answers.into_iter().filter_map(Result::err) {
+            assert_eq!(reason(&refused).1, "JOIN_TOKEN_USED_UP", "{refused:?}");
+        }
+    }
+    let mut people = ClusterServiceClient::new(bed.channel.clone());
+    let listed = people.list(edgeio_proto::root::v1::ListRequest::default());
+    assert_eq!(listed.await.unwrap().into_inner().clusters.len(), ROUNDS);
+    drop(people);
+    bed.stop().await;
 }

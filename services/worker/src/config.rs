@@ -8,7 +8,7 @@ use std::{
 use edgeio_client::{Dialer, Proxy, Target, Trust};
 use edgeio_domain::quantity;
 use edgeio_server::{
-    config::{Check, DialConfig, Flat, TomlValue, Validate, Value},
+    config::{Check, DialConfig, Flat, JoinConfig, TomlValue, Validate, Value},
     telemetry::TelemetryConfig,
 };
 
@@ -21,6 +21,8 @@ edgeio_server::config! {
         pub cluster: String = "127.0.0.1:10100".to_owned(),
         /// How the cluster is called.
         pub dial: Flat<DialConfig>,
+        /// Joining the cluster.
+        pub joining: Flat<JoinConfig>,
         /// Display name; the host name when empty. The cluster makes it unique.
         pub name: String,
         /// Where the worker keeps its key, its ledger and the files of native jobs. One directory is one worker.
@@ -138,8 +140,8 @@ pub(crate) struct Given {
 }
 
 /// How the cluster is reached; what is learned of it is kept in the data directory.
-fn dialer(dial: &DialConfig, data_dir: &Path) -> Dialer {
-    let hash = dial.ca_hash.as_deref();
+fn dialer(dial: &DialConfig, joining: &JoinConfig, data_dir: &Path) -> Dialer {
+    let hash = dial.ca_hash.clone().or_else(|| joining.ca_hash());
     let trust = Trust::default()
         .file(dial.ca.clone())
         .hash(hash.and_then(|hash| hash.parse().ok()))
@@ -150,7 +152,7 @@ fn dialer(dial: &DialConfig, data_dir: &Path) -> Dialer {
 impl LeaveConfig {
     /// How the cluster is reached.
     pub(crate) fn dialer(&self) -> Dialer {
-        dialer(&self.dial, &self.data_dir)
+        dialer(&self.dial, &JoinConfig::default(), &self.data_dir)
     }
 
     /// What is logged.
@@ -163,7 +165,7 @@ impl LeaveConfig {
 impl Config {
     /// How the cluster is reached.
     pub(crate) fn dialer(&self) -> Dialer {
-        dialer(&self.dial, &self.data_dir)
+        dialer(&self.dial, &self.joining, &self.data_dir)
     }
 
     /// What is logged.

@@ -20,9 +20,9 @@ use edgeio_link::{PROTOCOL, spec};
 use edgeio_proto::{
     api,
     cluster::v1::{
-        FenceRequest, FenceResponse, ForgetRequest, ForgetResponse, GetRequest, GetResponse,
-        LeaveRequest, LeaveResponse, ListRequest, ListResponse, RegisterRequest, RegisterResponse,
-        ReleaseRequest, ReleaseResponse,
+        ApproveRequest, ApproveResponse, FenceRequest, FenceResponse, ForgetRequest,
+        ForgetResponse, GetRequest, GetResponse, LeaveRequest, LeaveResponse, ListRequest,
+        ListResponse, RegisterRequest, RegisterResponse, ReleaseRequest, ReleaseResponse,
         worker_service_server::{WorkerService, WorkerServiceServer},
     },
     link::v1::{self, child_message, parent_message},
@@ -269,6 +269,13 @@ impl WorkerService for Cluster {
         _: Request<ReleaseRequest>,
     ) -> Result<Response<ReleaseResponse>, Status> {
         Err(Status::internal("not asked by workers"))
+    }
+
+    async fn approve(
+        &self,
+        _: Request<ApproveRequest>,
+    ) -> Result<Response<ApproveResponse>, Status> {
+        Err(Status::not_found("nobody asks"))
     }
 
     async fn fence(&self, _: Request<FenceRequest>) -> Result<Response<FenceResponse>, Status> {

@@ -5,8 +5,8 @@ mod shared;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, audit, completion, delete, describe, fence, forget, get, hold, login, namespace,
-    release, scale, user, version, watch, whoami,
+    apply, approve, audit, completion, delete, describe, fence, forget, get, hold, login, namespace,
+    release, scale, token, user, version, watch, whoami,
 };
 pub use shared::{Format, FormatArgs, NamespaceArgs, ServerArgs, WaitArgs};
 
@@ -69,6 +69,8 @@ pub enum Command {
     Scale(scale::Args),
     /// Delete an application.
     Delete(delete::Args),
+    /// Give a worker that was set up anew the name that it had.
+    Approve(approve::Args),
     /// Have what a silent worker or cluster runs replaced, without waiting for evidence.
     Release(release::Args),
     /// Declare a silent worker or cluster lost: what it runs is replaced, exclusive services too.
@@ -89,6 +91,8 @@ pub enum Command {
     Namespace(namespace::Args),
     /// List or verify the record of who did what.
     Audit(audit::Args),
+    /// Make, list and revoke join tokens: by them clusters join a root, and workers a cluster.
+    Token(token::Args),
     /// Print changes as they happen.
     Watch(watch::Args),
     /// Run everything on this machine, for trying out and developing.

@@ -3,6 +3,7 @@
 mod access;
 pub(crate) mod apply;
 pub(crate) mod audit;
+pub(crate) mod approve;
 mod child;
 pub(crate) mod completion;
 pub(crate) mod delete;
@@ -18,6 +19,7 @@ pub(crate) mod namespace;
 pub(crate) mod release;
 pub(crate) mod scale;
 pub(crate) mod user;
+pub(crate) mod token;
 pub(crate) mod version;
 mod wait;
 pub(crate) mod watch;
@@ -81,6 +83,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), CliError> {
         Command::Describe(args) => describe::run(args, &context).await,
         Command::Scale(args) => scale::run(args, &context).await,
         Command::Delete(args) => delete::run(args, &context).await,
+        Command::Approve(args) => approve::run(args, &context).await,
         Command::Release(args) => release::run(args, &context).await,
         Command::Fence(args) => fence::run(args, &context).await,
         Command::Forget(args) => forget::run(args, &context).await,
@@ -91,6 +94,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), CliError> {
         Command::User(args) => user::run(args, &context).await,
         Command::Namespace(args) => namespace::run(args, &context).await,
         Command::Audit(args) => audit::run(args, &context).await,
+        Command::Token(args) => token::run(args, &context).await,
         Command::Watch(args) => watch::run(args, &context).await,
         #[cfg(feature = "dev")]
         Command::Dev(args) => dev::run(args, &context).await,

@@ -9,9 +9,10 @@ use edgeio_domain::{
 use edgeio_link::convert::capacity_to_wire;
 use edgeio_proto::{
     cluster::v1::{
-        FenceRequest, FenceResponse, ForgetRequest, ForgetResponse, GetRequest, GetResponse,
-        Inventory, LeaveRequest, LeaveResponse, ListRequest, ListResponse, RegisterRequest,
-        RegisterResponse, ReleaseRequest, ReleaseResponse, Replacement, Worker, WorkerState,
+        ApproveRequest, ApproveResponse, FenceRequest, FenceResponse, ForgetRequest,
+        ForgetResponse, GetRequest, GetResponse, Inventory, LeaveRequest, LeaveResponse,
+        ListRequest, ListResponse, RegisterRequest, RegisterResponse, ReleaseRequest,
+        ReleaseResponse, Replacement, Worker, WorkerState,
         worker_service_server::{WorkerService, WorkerServiceServer},
     },
     link::v1::Telemetry,
@@ -20,7 +21,7 @@ use edgeio_tier::{
     api::open,
     apps::{
         Children,
-        children::{ChildView, Forget, ListChildren, Verdict},
+        children::{Approve, ChildView, Forget, ListChildren, Verdict},
         timestamp,
     },
     hub::Hub,
@@ -123,6 +124,20 @@ impl WorkerService for WorkerApi {
         Ok(Response::new(ForgetResponse { replaced }))
     }
 
+    async fn approve(
+        &self,
+        call: Request<ApproveRequest>,
+    ) -> Result<Response<ApproveResponse>, Status> {
+        let (who, mut request) = open(call)?;
+        let id = std::mem::take(&mut request.request_id);
+        let command = Approve::parse(&who, id, &request, &request.worker, request.force)?;
+        let (view, replaced) = self.children.approve(command).await?;
+        Ok(Response::new(ApproveResponse {
+            worker: Some(self.worker(&view)),
+            replaced,
+        }))
+    }
+
     async fn release(
         &self,
         call: Request<ReleaseRequest>,
@@ -184,6 +199,10 @@ fn worker(view: &ChildView, telemetry: Option<Telemetry>) -> Worker {
         assigned: view.assigned,
         replacement: replacement(child.replace).into(),
         silent_for_ms: u64::try_from(child.silence.as_millis()).unwrap_or(u64::MAX),
+        wished_name: child
+            .wished
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
     }
 }
 

@@ -12,16 +12,18 @@ use std::{
 use edgeio_domain::ids::ChildId;
 use edgeio_link::convert;
 use edgeio_proto::cluster::v1::{
-    AttachRequest, AttachResponse, BridgeWelcome, attach_request, attach_response,
-    bridge_service_server::BridgeService,
+    AttachRequest, AttachResponse, BridgeWelcome, JoinRequest, JoinResponse, attach_request,
+    attach_response, bridge_service_server::BridgeService,
 };
 use edgeio_server::{
     auth::{PrincipalKind, principal},
     shutdown::Shutdown,
-    status::{Classify, Kind, status},
+    status::status,
     warn_seldom,
 };
 use edgeio_tier::{
+    api::open,
+    context::Context,
     hub::Hub,
     loops::{Inbound, Outlet as _},
     machines::{Caller, NotForYou, caller},
@@ -31,24 +33,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
-use super::Bridges;
-
-/// The key of a bridge is not known.
-#[derive(Debug, thiserror::Error)]
-#[error("this bridge's key is not known here: it must join first")]
-struct Unknown;
-
-impl Classify for Unknown {
-    fn kind(&self) -> Kind {
-        Kind::Forbidden
-    }
-    fn reason(&self) -> &'static str {
-        "BRIDGE_UNKNOWN"
-    }
-}
+use super::{
+    Bridges,
+    join::{self, BridgeError},
+};
 
 /// The service.
 pub struct Bridge {
+    context: Context,
     id: ChildId,
     hub: Arc<Hub>,
     inbound: Inbound,
@@ -61,6 +53,7 @@ impl Bridge {
     /// The service of the cluster `id`.
     #[must_use]
     pub fn new(
+        context: Context,
         id: ChildId,
         hub: Arc<Hub>,
         inbound: Inbound,
@@ -68,6 +61,7 @@ impl Bridge {
         stop: Shutdown,
     ) -> Self {
         Self {
+            context,
             id,
             hub,
             inbound,
@@ -80,6 +74,16 @@ impl Bridge {
 
 #[tonic::async_trait]
 impl BridgeService for Bridge {
+    async fn join(&self, call: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let (who, request) = open(call)?;
+        let id = join::join(&self.context, &who, request).await;
+        let id = id.map_err(|error| status(&error))?;
+        Ok(Response::new(JoinResponse {
+            bridge_id: id.to_string(),
+            cluster_id: self.id.to_string(),
+        }))
+    }
+
     type AttachStream = Pin<Box<dyn Stream<Item = Result<AttachResponse, Status>> + Send>>;
 
     async fn attach(
@@ -89,7 +93,7 @@ impl BridgeService for Bridge {
         let caller = caller(principal(&request)?, PrincipalKind::Bridge);
         match caller.map_err(|error: NotForYou| status(&error))? {
             Caller::Known(_) | Caller::Operator | Caller::Key { trusted: true, .. } => {}
-            Caller::Key { .. } => return Err(status(&Unknown)),
+            Caller::Key { .. } => return Err(status(&BridgeError::Unknown)),
         }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let receiver = self.bridges.add(number);

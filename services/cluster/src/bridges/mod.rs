@@ -2,6 +2,7 @@
 //! one by which they were heard last.
 
 mod attach;
+mod join;
 
 use std::{
     collections::BTreeMap,

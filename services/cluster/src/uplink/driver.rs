@@ -8,7 +8,7 @@ use edgeio_proto::root::v1::{
     AttachRequest, AttachResponse, RegisterRequest,
     cluster_link_service_client::ClusterLinkServiceClient,
 };
-use edgeio_server::shutdown::Shutdown;
+use edgeio_server::{config::JoinConfig, shutdown::Shutdown};
 use edgeio_tier::context::Context;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -47,6 +47,8 @@ pub struct Dial {
     pub signer: Signer,
     /// How the root is reached.
     pub dialer: Dialer,
+    /// What lets it join.
+    pub joining: JoinConfig,
 }
 
 /// Runs until `stop`.
@@ -100,9 +102,13 @@ async fn session(
         ..dial.register.clone()
     };
     let register = |signer: Signer| {
+        let mut request = told.clone();
+        match dial.joining.token() {
+            Ok(token) => request.join_token = token,
+            Err(error) => warn!(%error, "the join token cannot be read"),
+        }
         let mut client = ClusterLinkServiceClient::with_interceptor(channel.clone(), signer);
-        let told = told.clone();
-        async move { client.register(told).await }
+        async move { client.register(request).await }
     };
     let (known, signer) = match register(dial.signer.clone()).await {
         Ok(known) => (known.into_inner(), dial.signer.clone()),

@@ -12,7 +12,12 @@ use edgeio_link::convert;
 use edgeio_proto::cluster::v1::{LeaveRequest, LeaveResponse, RegisterRequest, RegisterResponse};
 use edgeio_server::status::{Classify, Kind, status};
 use edgeio_store::StoreError;
-use edgeio_tier::{api::open, context::Context, machines::NotForYou};
+use edgeio_tier::{
+    api::open,
+    context::Context,
+    joins::{JoinError, RedeemError},
+    machines::NotForYou,
+};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -71,9 +76,9 @@ pub(crate) enum GateError {
     /// A worker speaks for another one.
     #[error("the key of this call is that of worker {0}: a worker cannot speak for another one")]
     OtherWorker(ChildId),
-    /// Nothing says that it may join.
-    #[error("this worker is not known here and calls from another machine: it cannot join")]
-    NotInvited,
+    /// Its join token is not good, or it has none.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// The credential cannot be made.
     #[error("sign the credential")]
     Sign(#[from] IdentityError),
@@ -99,8 +104,8 @@ impl Classify for GateError {
             GateError::Credential(_)
             | GateError::Caller(_)
             | GateError::Unproven
-            | GateError::OtherWorker(_)
-            | GateError::NotInvited => Kind::Forbidden,
+            | GateError::OtherWorker(_) => Kind::Forbidden,
+            GateError::Join(error) => error.kind(),
             GateError::Sign(_) => Kind::Internal,
             GateError::Store(_) => Kind::Unavailable,
         }
@@ -114,7 +119,7 @@ impl Classify for GateError {
             GateError::Caller(error) => error.reason(),
             GateError::Unproven => "KEY_NOT_PROVEN",
             GateError::OtherWorker(_) => "WORKER_ID_FOREIGN",
-            GateError::NotInvited => "JOIN_NOT_ALLOWED",
+            GateError::Join(error) => error.reason(),
             GateError::Sign(_) => "INTERNAL",
             GateError::Store(_) => "STORE_UNAVAILABLE",
         }
@@ -129,6 +134,15 @@ impl Gate {
             context,
             identity,
             welcome,
+        }
+    }
+}
+
+impl From<RedeemError> for GateError {
+    fn from(error: RedeemError) -> Self {
+        match error {
+            RedeemError::Join(error) => Self::Join(error),
+            RedeemError::Store(error) => Self::Store(error),
         }
     }
 }

@@ -9,8 +9,11 @@ use edgeio_domain::{
 use edgeio_link::convert;
 use edgeio_proto::cluster::v1::{Inventory, RegisterRequest, RegisterResponse};
 use edgeio_server::auth::{Principal, PrincipalKind};
+use edgeio_store::{JoinKind, StoreError};
 use edgeio_tier::{
+    access::{Actor, Target},
     children::{Admission, admit},
+    joins::{JoinError, redeem},
     machines::{Caller, caller},
 };
 use prost::Message as _;
@@ -75,13 +78,23 @@ pub(super) async fn register(
             .verify(&request.credential, &request.public_key)
     };
     let known = same_key.or_else(proven);
-    if known.is_none() && matches!(caller, Caller::Key { trusted: false, .. }) {
-        return Err(GateError::NotInvited);
-    }
+    let name = Name::from_any(wished);
     let id = known.unwrap_or_else(|| ChildId(gate.context.ids.next()));
+    if known.is_none() {
+        let now = gate.context.clock.wall();
+        let how = if matches!(caller, Caller::Key { trusted: false, .. }) {
+            let (text, kind) = (&request.join_token, JoinKind::Worker);
+            let token = redeem(&mut *tx, text, kind, name.as_str(), now).await?;
+            format!("with join token {token}")
+        } else {
+            "without a join token".to_owned()
+        };
+        let target = Target::new("worker", id, "").with(how);
+        tx.audit(Actor::of(who).did(now, "Register", target));
+    }
     let wish = Admission {
         id,
-        name: Name::from_any(wished),
+        name,
         public_key: request.public_key.clone(),
         address: String::new(),
         version: request.version.clone(),
@@ -90,7 +103,10 @@ pub(super) async fn register(
     };
     let child = admit(&gate.context, &mut *tx, wish).await?;
     if !tx.is_empty() {
-        tx.commit().await?;
+        tx.commit().await.map_err(|error| match error {
+            StoreError::Spent { token } => GateError::Join(JoinError::Spent(token)),
+            error => GateError::Store(error),
+        })?;
     }
     info!(worker = %child.display(), %id, "worker registered");
     let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);

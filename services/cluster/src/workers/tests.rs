@@ -15,15 +15,22 @@ use edgeio_domain::{
     time::{Clock, Time},
 };
 use edgeio_proto::{
+    api::v1::CreateJoinTokenRequest,
     cluster::v1::{
-        Inventory, LeaveRequest, LeaveResponse, RegisterRequest, RegisterResponse, RuntimeInfo,
+        ForgetRequest, Inventory, LeaveRequest, LeaveResponse, RegisterRequest, RegisterResponse,
+        RuntimeInfo,
     },
     link::v1,
 };
-use edgeio_server::auth::{Principal, Role};
-use edgeio_store::{AssignmentFilter, MemoryStore, Store, Write};
+use edgeio_server::{
+    auth::{Principal, PrincipalKind, Role},
+    status::Classify as _,
+};
+use edgeio_store::{AssignmentFilter, JoinKind, MemoryStore, Store, Write};
 use edgeio_tier::{
+    apps::{Children, children::Approve},
     context::{Context, Times},
+    joins::Joins,
     system::SystemIds,
 };
 use uuid::Uuid;
@@ -370,4 +377,121 @@ async fn nobody_leaves_for_another_and_a_new_start_ends_the_leaving() {
     bed.leave(&joined, false).await.unwrap();
     bed.join(worker(&own)).await;
     assert_eq!(bed.state(&joined).await, Some(ChildState::Registered));
+}
+
+/// Somebody with a key that is not known, from another machine.
+fn stranger(key: &str) -> Principal {
+    Principal::machine(PrincipalKind::Stranger, key, key)
+}
+
+async fn token(bed: &Bed, kind: &str) -> String {
+    let kinds = &[JoinKind::Worker, JoinKind::Bridge];
+    let joins = Joins::new(&bed.gate.context, kinds, None);
+    let request = CreateJoinTokenRequest {
+        kind: kind.to_owned(),
+        ..CreateJoinTokenRequest::default()
+    };
+    let dev = Principal::dev(Role::Operator);
+    let made = joins.create(&dev, &request);
+    made.await.unwrap().0
+}
+
+#[tokio::test]
+async fn a_worker_from_elsewhere_joins_by_a_token_of_its_kind() {
+    let bed = Bed::new();
+    let (one, two) = (key(), key());
+    let join = async |who: &Principal, key: &str, token: &str| {
+        let request = RegisterRequest {
+            join_token: token.to_owned(),
+            ..worker(key)
+        };
+        let answer = register(&bed.gate, who, request).await;
+        answer.map_err(|error| error.reason())
+    };
+    let refused = join(&stranger(&one), &one, "").await;
+    assert_eq!(refused.unwrap_err(), "JOIN_TOKEN_NEEDED");
+    let refused = join(&stranger(&one), &one, &token(&bed, "bridge").await).await;
+    assert_eq!(refused.unwrap_err(), "JOIN_TOKEN_KIND");
+    let good = token(&bed, "").await;
+    let refused = join(&stranger(&two), &one, &good).await;
+    assert_eq!(refused.unwrap_err(), "KEY_NOT_PROVEN");
+    let first = join(&stranger(&one), &one, &good).await.unwrap();
+    let again = join(&stranger(&one), &one, &good).await.unwrap();
+    assert_eq!(again.worker_id, first.worker_id);
+    let refused = join(&stranger(&two), &two, &good).await;
+    assert_eq!(refused.unwrap_err(), "JOIN_TOKEN_USED_UP");
+
+    // A worker that is known is itself alone.
+    let known = Principal::machine(PrincipalKind::Worker, first.worker_id.as_str(), "edge");
+    let refused = join(&known, &two, &token(&bed, "").await).await;
+    assert_eq!(refused.unwrap_err(), "WORKER_ID_FOREIGN");
+    let second = join(&stranger(&two), &two, &token(&bed, "").await).await;
+    let second = second.unwrap();
+    let goodbye = LeaveRequest {
+        worker_id: second.worker_id.clone(),
+        credential: second.credential.clone(),
+        keep: false,
+    };
+    let refused = leave(&bed.gate, &known, goodbye.clone()).await.unwrap_err();
+    assert_eq!(refused.reason(), "WORKER_ID_FOREIGN");
+    let bridge = Principal::machine(PrincipalKind::Bridge, Uuid::now_v7().to_string(), "b");
+    let refused = leave(&bed.gate, &bridge, goodbye).await.unwrap_err();
+    assert_eq!(refused.reason(), "CALLER_KIND");
+    // The cluster forgot, the worker has its credential: no token is needed.
+    let bed = bed.without_memory();
+    let request = RegisterRequest {
+        credential: second.credential,
+        ..worker(&two)
+    };
+    let back = register(&bed.gate, &stranger(&two), request).await.unwrap();
+    assert_eq!(back.worker_id, second.worker_id);
+}
+
+#[tokio::test]
+async fn a_machine_that_was_set_up_anew_gets_its_name_back_when_that_is_approved() {
+    let bed = Bed::new();
+    let children = Children::new(&bed.gate.context, "north");
+    let before = bed.join(worker(&key())).await;
+    let anew = key();
+    let after = bed.join(worker(&anew)).await;
+    assert_eq!(
+        (before.name.as_str(), after.name.as_str()),
+        ("edge", "edge-2")
+    );
+    let dev = Principal::dev(Role::Operator);
+    let waiting = children.get(&dev, "edge-2").await.unwrap().child;
+    assert_eq!(waiting.wished.unwrap().as_str(), "edge");
+    bed.runs(&before, 1, Desired::Run).await;
+    let approve = |worker: &str, force| {
+        let rest = ForgetRequest {
+            worker: worker.to_owned(),
+            ..ForgetRequest::default()
+        };
+        Approve::parse(&dev, String::new(), &rest, worker, force).unwrap()
+    };
+    let refused = children.approve(approve("edge", false)).await.unwrap_err();
+    assert_eq!(refused.reason(), "NOTHING_TO_APPROVE");
+
+    // Who reports is not put aside by mistake.
+    let mut heard = children.get(&dev, "edge").await.unwrap().child;
+    heard.state = ChildState::Ready;
+    bed.write(Write::PutChild(heard)).await;
+    let refused = children
+        .approve(approve("edge-2", false))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.reason(), "CHILD_REPORTS");
+    assert_eq!(bed.state(&before).await, Some(ChildState::Ready));
+
+    let (view, replaced) = children.approve(approve("edge-2", true)).await.unwrap();
+    assert_eq!((view.child.display().as_str(), replaced), ("edge", 1));
+    assert_eq!(view.child.id, id(&after));
+    assert_eq!(bed.state(&before).await, None);
+    assert!(bed.instances().await.is_empty());
+    let known = bed.join(worker(&anew)).await;
+    assert_eq!(
+        (known.worker_id, known.name.as_str()),
+        (after.worker_id, "edge")
+    );
+    assert_eq!(children.get(&dev, "edge").await.unwrap().child.wished, None);
 }

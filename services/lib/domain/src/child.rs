@@ -123,6 +123,8 @@ pub struct Child {
     pub name: Option<Name>,
     /// Its public nkey.
     pub public_key: String,
+    /// The name that it asked for while another child has it. An operator may give it that name.
+    pub wished: Option<Name>,
     /// `host:port` of its API, if it told one.
     pub address: String,
     /// Version of its software.

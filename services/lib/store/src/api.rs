@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     access::{Namespace, User, UserToken},
     audit::{AuditEntry, AuditFilter, AuditRecord},
+    joins::{Bridge, JoinToken},
 };
 
 /// Numbers the commits of a database, from 1. One per write transaction that changed something.
@@ -76,6 +77,12 @@ pub enum StoreError {
         name: String,
         /// The number that the writer thought it had.
         epoch: u64,
+    },
+    /// A join token was used up, revoked or over when its use was to be written. Nothing was written.
+    #[error("join token {token} has no use left")]
+    Spent {
+        /// Its id.
+        token: String,
     },
     /// The database was made by a newer version of edgeIO, or cannot be opened as asked.
     #[error("database {path} cannot be opened: {what}")]
@@ -332,9 +339,29 @@ pub enum Write {
     PutNamespace(Namespace),
     /// Removes a namespace; whoever stages it looks whether it is empty.
     DeleteNamespace(String),
+    /// Creates a join token.
+    PutJoinToken(JoinToken),
+    /// Revokes a join token; one that is revoked already stays as it is.
+    RevokeJoinToken {
+        /// Its id.
+        id: String,
+        /// When.
+        at: Time,
+    },
+    /// Takes one use of a join token, if it has one left then; else the commit fails with [`StoreError::Spent`].
+    UseJoinToken {
+        /// Its id.
+        id: String,
+        /// When.
+        now: Time,
+    },
+    /// Creates or replaces a bridge.
+    PutBridge(Bridge),
+    /// Removes a bridge.
+    DeleteBridge(Uuid),
     /// Adds an entry to the audit, after those before it.
     Audit(AuditRecord),
-    /// Removes events, answers, tombstones (see [`Write::Bury`]) and the log of changes older than this, and specs that nothing uses. It works
+    /// Removes events, answers, tombstones (see [`Write::Bury`]), join tokens that ended and the log of changes older than this, and specs that nothing uses. It works
     /// after all other writes of its commit, wherever it is staged.
     Compact(Time),
 }
@@ -390,6 +417,12 @@ pub trait ReadTx: Send + Sync {
     async fn namespaces(&self) -> Result<Vec<Namespace>, StoreError>;
     /// One namespace.
     async fn namespace(&self, name: &str) -> Result<Option<Namespace>, StoreError>;
+    /// All join tokens, by id.
+    async fn join_tokens(&self) -> Result<Vec<JoinToken>, StoreError>;
+    /// One join token.
+    async fn join_token(&self, id: &str) -> Result<Option<JoinToken>, StoreError>;
+    /// All bridges, by id.
+    async fn bridges(&self) -> Result<Vec<Bridge>, StoreError>;
     /// Entries of the audit.
     async fn audit_entries(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError>;
 }
@@ -408,7 +441,7 @@ pub trait WriteTx: ReadTx {
     /// Lets the commit happen only if this lease is still held so.
     fn fence(&mut self, fence: Fence);
     /// Makes all staged writes durable under one new revision; without any, nothing happens and the newest revision is
-    /// answered. Leases, users, tokens, namespaces and the audit alone take no revision and wake nobody: they say nothing of
+    /// answered. Leases, users, tokens, namespaces, bridges and the audit alone take no revision and wake nobody: they say nothing of
     /// what the tier wants. Once begun it goes to its end, also when the caller stops waiting.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use crate::{
     access::{Namespace, User, UserToken},
     api::{Change, ChangeKind, Fence, Lease, Meta, RequestRecord, Revision, StoreError, Write},
     audit::{AuditEntry, AuditHead, AuditRecord},
+    joins::{Bridge, JoinToken},
 };
 
 /// Which order_revision a staged assignment gets.
@@ -60,6 +61,10 @@ pub(crate) struct Batch {
     pub(crate) user_tokens: BTreeMap<String, Option<UserToken>>,
     pub(crate) namespaces: BTreeMap<String, Option<Namespace>>,
     pub(crate) audit: Vec<AuditRecord>,
+    pub(crate) join_tokens: Vec<JoinToken>,
+    pub(crate) join_revoked: Vec<(String, Time)>,
+    pub(crate) join_uses: Vec<(String, Time)>,
+    pub(crate) bridges: BTreeMap<Uuid, Option<Bridge>>,
     staged: bool,
     /// Something is staged that loops must hear of.
     counts: bool,
@@ -93,6 +98,11 @@ impl Batch {
                 | Write::DeleteUserToken(_)
                 | Write::PutNamespace(_)
                 | Write::DeleteNamespace(_)
+                | Write::PutJoinToken(_)
+                | Write::RevokeJoinToken { .. }
+                | Write::UseJoinToken { .. }
+                | Write::PutBridge(_)
+                | Write::DeleteBridge(_)
                 | Write::Audit(_)
         );
         match write {
@@ -168,6 +178,15 @@ impl Batch {
             }
             Write::DeleteNamespace(name) => {
                 self.namespaces.insert(name, None);
+            }
+            Write::PutJoinToken(token) => self.join_tokens.push(token),
+            Write::RevokeJoinToken { id, at } => self.join_revoked.push((id, at)),
+            Write::UseJoinToken { id, now } => self.join_uses.push((id, now)),
+            Write::PutBridge(bridge) => {
+                self.bridges.insert(bridge.id, Some(bridge));
+            }
+            Write::DeleteBridge(id) => {
+                self.bridges.insert(id, None);
             }
             Write::Audit(record) => self.audit.push(record),
             Write::PutMeta(meta) => self.meta = Some(meta),

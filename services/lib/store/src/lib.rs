@@ -28,6 +28,9 @@
 //! **Who may do what.** Users, the hashes of their tokens, namespaces and the audit ([`mod@access`], [`mod@audit`]). The audit is
 //! written in the transaction of the change ([`WriteTx::audit`]), so there is no change without its entry.
 //!
+//! **Who may join.** Join tokens by the hashes of their secrets, and bridges ([`mod@joins`]). A use of a token is taken in the commit
+//! that records who joined, or not at all.
+//!
 //! **Retention.** Nothing goes by itself: a tier commits [`Write::Compact`] with its own idea of what is old. The audit is never
 //! compacted.
 //!
@@ -38,6 +41,7 @@ pub mod access;
 pub mod api;
 pub mod audit;
 mod batch;
+pub mod joins;
 pub mod memory;
 mod open;
 mod sql;
@@ -49,6 +53,7 @@ pub use api::{
     RequestRecord, Revision, SlotFilter, SlotPlace, Store, StoreError, Uplink, Write, WriteTx,
 };
 pub use audit::{AuditEntry, AuditFilter, AuditHead, AuditRecord, Decision};
+pub use joins::{Bridge, JoinKind, JoinToken};
 pub use memory::MemoryStore;
 pub use open::open;
 pub use sqlite::SqliteStore;

@@ -58,6 +58,8 @@ pub async fn admit(
     if !keeps {
         child.name = Some(unique(&wish.name, taken));
     }
+    let holds = child.name.as_ref() == Some(&wish.name);
+    child.wished = (!holds).then(|| wish.name.clone());
     if child.state == ChildState::Left {
         child.state = ChildState::Registered;
     }
@@ -77,10 +79,22 @@ pub async fn admit(
             namespace: String::new(),
             subject: format!("{}/{}", context.noun, child.display()),
             reason: "Joined".to_owned(),
-            message: format!("{} {} has joined", context.noun, child.display()),
+            message: format!(
+                "{} {} has joined{}",
+                context.noun,
+                child.display(),
+                wishes(&child)
+            ),
         }));
     }
     Ok(child)
+}
+
+/// What there is to say of a child that did not get the name that it asked for.
+fn wishes(child: &Child) -> String {
+    child.wished.as_ref().map_or_else(String::new, |name| {
+        format!("; it asked for the name {name}, which another one has: approve it if it is the same machine")
+    })
 }
 
 /// The name, or the name with the first free number behind it.

@@ -13,6 +13,7 @@ pub mod config;
 pub mod context;
 pub mod engine;
 pub mod hub;
+pub mod joins;
 pub mod leader;
 pub mod loops;
 pub mod machines;

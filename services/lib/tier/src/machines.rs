@@ -15,7 +15,7 @@ use edgeio_store::Store;
 
 use crate::context::Context;
 
-/// The children's keys in the tier's database.
+/// The keys of children, and of bridges where there are some, in the tier's database.
 pub struct Keys {
     store: Arc<dyn Store>,
     kind: PrincipalKind,
@@ -40,6 +40,20 @@ impl Machines for Keys {
     ) -> Result<Option<Principal>, Box<dyn std::error::Error + Send + Sync>> {
         let tx = self.store.read().await?;
         let all = tx.children().await?;
+        if self.kind == PrincipalKind::Worker
+            && let Some(bridge) = tx
+                .bridges()
+                .await?
+                .into_iter()
+                .find(|b| b.public_key == key)
+        {
+            let kind = PrincipalKind::Bridge;
+            return Ok(Some(Principal::machine(
+                kind,
+                bridge.id.to_string(),
+                bridge.name,
+            )));
+        }
         let child = all.into_iter().find(|child| child.public_key == key);
         Ok(child.map(|c| Principal::machine(self.kind, c.id.to_string(), c.display())))
     }

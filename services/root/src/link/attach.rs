@@ -5,7 +5,10 @@
 
 use std::{
     pin::Pin,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use edgeio_domain::ids::ChildId;
@@ -18,7 +21,7 @@ use edgeio_proto::{
     },
 };
 use edgeio_server::{
-    auth::{PrincipalKind, principal},
+    auth::{Denial, Denials, Principal, PrincipalKind, principal},
     shutdown::Shutdown,
     status::{Classify, Kind, status},
 };
@@ -35,6 +38,9 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info, warn};
 
 use super::{Streams, register};
+
+/// The method, as the audit names it.
+const ATTACH: &str = "/edgeio.root.v1.ClusterLinkService/Attach";
 
 /// Why a stream is no session.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +82,7 @@ impl Classify for AttachError {
 /// The service.
 pub struct ClusterLink {
     context: Context,
+    denials: Arc<dyn Denials>,
     inbound: Inbound,
     streams: Streams,
     stop: Shutdown,
@@ -85,8 +92,15 @@ pub struct ClusterLink {
 impl ClusterLink {
     /// The service over the root's parts.
     #[must_use]
-    pub fn new(context: Context, inbound: Inbound, streams: Streams, stop: Shutdown) -> Self {
+    pub fn new(
+        context: Context,
+        denials: Arc<dyn Denials>,
+        inbound: Inbound,
+        streams: Streams,
+        stop: Shutdown,
+    ) -> Self {
         Self {
+            denials,
             context,
             inbound,
             streams,
@@ -117,7 +131,8 @@ impl ClusterLinkService for ClusterLink {
         &self,
         request: Request<Streaming<AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let caller = caller(principal(&request)?, PrincipalKind::Cluster);
+        let who = principal(&request)?.clone();
+        let caller = caller(&who, PrincipalKind::Cluster);
         let own = match caller.map_err(|error| status(&error))? {
             Caller::Known(id) => Some(id),
             Caller::Key { .. } => return Err(status(&AttachError::Unknown)),
@@ -125,6 +140,8 @@ impl ClusterLinkService for ClusterLink {
         };
         let reader = Reader {
             own,
+            who,
+            denials: self.denials.clone(),
             inbound: self.inbound.clone(),
             streams: self.streams.clone(),
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
@@ -140,6 +157,8 @@ impl ClusterLinkService for ClusterLink {
 struct Reader {
     /// Whose key opened the stream; `None` for an operator, whose first message says it.
     own: Option<ChildId>,
+    who: Principal,
+    denials: Arc<dyn Denials>,
     inbound: Inbound,
     streams: Streams,
     number: u64,
@@ -165,6 +184,7 @@ impl Reader {
             Ok(id) => id,
             Err(error) => {
                 let _ = announce.send(Err(status(&error)));
+                self.denied(&error);
                 return;
             }
         };
@@ -174,6 +194,7 @@ impl Reader {
         while let Some(message) = next {
             if let Err(error) = still(id, &message) {
                 self.streams.end(id, self.number, status(&error));
+                self.denied(&error);
                 break;
             }
             if self.inbound.send((id, message)).await.is_err() {
@@ -189,6 +210,15 @@ impl Reader {
         }
         debug!(cluster = %id, "cluster detached");
         self.streams.remove(id, self.number);
+    }
+
+    /// The refusal of a stream that had begun: the chassis only sees those before.
+    fn denied(&self, error: &AttachError) {
+        self.denials.denied(Denial {
+            who: self.who.clone(),
+            method: ATTACH.to_owned(),
+            why: error.to_string(),
+        });
     }
 
     /// Whose session it is.

@@ -7,10 +7,12 @@ use edgeio_server::{
     auth::{Principal, PrincipalKind},
     status::{Classify, Kind, status},
 };
-use edgeio_store::StoreError;
+use edgeio_store::{JoinKind, StoreError};
 use edgeio_tier::{
+    access::{Actor, Target},
     children::{Admission, admit},
     context::Context,
+    joins::{JoinError, RedeemError, redeem},
     machines::{Caller, NotForYou, caller},
 };
 use tonic::Status;
@@ -36,9 +38,9 @@ pub(super) enum RegisterError {
         "the public key is not that of the call's credential: a cluster registers with its own key"
     )]
     Unproven,
-    /// Nothing says that it may join.
-    #[error("this cluster is not known here and calls from another machine: it cannot join")]
-    NotInvited,
+    /// Its join token is not good, or it has none.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// The store failed.
     #[error("record the cluster")]
     Store(#[from] StoreError),
@@ -49,10 +51,10 @@ impl Classify for RegisterError {
         match self {
             RegisterError::Id(_) => Kind::InvalidInput,
             RegisterError::OtherKey(_) => Kind::AlreadyExists,
-            RegisterError::Caller(_)
-            | RegisterError::OtherId(_)
-            | RegisterError::Unproven
-            | RegisterError::NotInvited => Kind::Forbidden,
+            RegisterError::Caller(_) | RegisterError::OtherId(_) | RegisterError::Unproven => {
+                Kind::Forbidden
+            }
+            RegisterError::Join(error) => error.kind(),
             RegisterError::Store(_) => Kind::Unavailable,
         }
     }
@@ -64,7 +66,7 @@ impl Classify for RegisterError {
             RegisterError::OtherKey(_) => "CLUSTER_KEY_DIFFERS",
             RegisterError::OtherId(_) => "CLUSTER_ID_FOREIGN",
             RegisterError::Unproven => "KEY_NOT_PROVEN",
-            RegisterError::NotInvited => "JOIN_NOT_ALLOWED",
+            RegisterError::Join(error) => error.reason(),
             RegisterError::Store(_) => "STORE_UNAVAILABLE",
         }
     }
@@ -75,9 +77,17 @@ pub(super) async fn register(
     who: &Principal,
     request: RegisterRequest,
 ) -> Result<RegisterResponse, Status> {
-    take_in(context, who, request)
-        .await
-        .map_err(|error| status(&error))
+    let answer = take_in(context, who, request).await;
+    answer.map_err(|error| status(&error))
+}
+
+impl From<RedeemError> for RegisterError {
+    fn from(error: RedeemError) -> Self {
+        match error {
+            RedeemError::Join(error) => Self::Join(error),
+            RedeemError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 async fn take_in(
@@ -111,12 +121,22 @@ async fn take_in(
     {
         return Err(RegisterError::OtherKey(id));
     }
-    if known.is_none() && matches!(caller, Caller::Key { trusted: false, .. }) {
-        return Err(RegisterError::NotInvited);
+    let name = Name::from_any(&request.name);
+    if known.is_none() {
+        let now = context.clock.wall();
+        let how = if matches!(caller, Caller::Key { trusted: false, .. }) {
+            let (text, kind) = (&request.join_token, JoinKind::Cluster);
+            let token = redeem(&mut *tx, text, kind, name.as_str(), now).await?;
+            format!("with join token {token}")
+        } else {
+            "without a join token".to_owned()
+        };
+        let target = Target::new("cluster", id, "").with(how);
+        tx.audit(Actor::of(who).did(now, "Register", target));
     }
     let wish = Admission {
         id,
-        name: Name::from_any(&request.name),
+        name,
         public_key: request.public_key,
         address: request.address,
         version: request.version,
@@ -126,7 +146,10 @@ async fn take_in(
     let child = admit(context, &mut *tx, wish).await?;
     let root = tx.meta().await?.lineage;
     if !tx.is_empty() {
-        tx.commit().await?;
+        tx.commit().await.map_err(|error| match error {
+            StoreError::Spent { token } => RegisterError::Join(JoinError::Spent(token)),
+            error => RegisterError::Store(error),
+        })?;
     }
     info!(cluster = %child.display(), %id, "cluster registered");
     Ok(RegisterResponse {

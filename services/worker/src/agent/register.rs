@@ -47,6 +47,8 @@ enum AttemptError {
     Channel(#[from] edgeio_client::ChannelError),
     #[error("{}", explain_status(.0).join("; "))]
     Refused(tonic::Status),
+    #[error("read the join token")]
+    Token(#[source] std::io::Error),
     #[error("no answer within {ATTEMPT:?}")]
     Late,
     #[error(transparent)]
@@ -61,7 +63,7 @@ impl AttemptError {
             Self::Refused(status) => {
                 matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
             }
-            Self::Target(_) | Self::Channel(_) | Self::Identity(_) => false,
+            Self::Target(_) | Self::Channel(_) | Self::Identity(_) | Self::Token(_) => false,
         }
     }
 }
@@ -130,7 +132,7 @@ impl Registration {
         Ok(membership)
     }
 
-    async fn request(&self) -> Result<RegisterRequest, IdentityError> {
+    async fn request(&self) -> Result<RegisterRequest, AttemptError> {
         let credential = self.home.membership()?.map(|known| known.credential);
         Ok(RegisterRequest {
             public_key: self.home.public_key()?,
@@ -139,6 +141,7 @@ impl Registration {
             capacity: (self.config.given() != Given::default())
                 .then(|| resources_to_wire(&allocatable(&self.config, &self.inventory))),
             credential: credential.unwrap_or_default(),
+            join_token: self.config.joining.token().map_err(AttemptError::Token)?,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }

@@ -4,7 +4,7 @@ use std::{pin::Pin, time::Instant};
 
 use anyhow::{Context, Result};
 use edgeio_proto::cluster::v1::{
-    AttachRequest, AttachResponse,
+    AttachRequest, AttachResponse, JoinRequest, JoinResponse,
     bridge_service_client::BridgeServiceClient,
     bridge_service_server::{BridgeService, BridgeServiceServer},
 };
@@ -27,6 +27,10 @@ struct Echo;
 
 #[tonic::async_trait]
 impl BridgeService for Echo {
+    async fn join(&self, _: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        Ok(Response::new(JoinResponse::default()))
+    }
+
     type AttachStream = Pin<Box<dyn Stream<Item = Result<AttachResponse, Status>> + Send>>;
 
     async fn attach(

@@ -305,13 +305,21 @@ pub(super) fn clusters(clusters: &[Cluster]) -> String {
     )
 }
 
+/// A worker's name, and the one that it asked for if another has that: `edgeio approve` gives it to it.
+fn wishing(worker: &Worker) -> String {
+    if worker.wished_name.is_empty() {
+        return worker.name.clone();
+    }
+    format!("{} (asks for {})", worker.name, worker.wished_name)
+}
+
 pub(super) fn workers(workers: &[Worker]) -> String {
     let rows = workers.iter().map(|worker| {
         let [cpu, memory] = amounts(worker.capacity.as_ref());
         let inventory = worker.inventory.clone().unwrap_or_default();
         let runtimes: Vec<String> = inventory.runtimes.into_iter().map(|r| r.name).collect();
         vec![
-            worker.name.clone(),
+            wishing(worker),
             silence(
                 "worker",
                 worker_state(worker.state),

@@ -11,6 +11,7 @@
 mod arguments;
 mod bind;
 mod dial;
+mod join;
 mod load;
 mod macros;
 mod print;
@@ -21,6 +22,7 @@ mod value;
 
 pub use bind::{ServeConfig, bind_rule};
 pub use dial::DialConfig;
+pub use join::JoinConfig;
 pub use load::{Effective, Loaded, Program, Reader, from_arguments, from_process, load};
 pub use print::{print, reference};
 pub use problem::{Check, ConfigErrors, Origin, Problem};

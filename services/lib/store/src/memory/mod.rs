@@ -8,6 +8,7 @@ mod access;
 #[cfg(feature = "sim")]
 mod fault;
 #[cfg(feature = "sim")]
+mod joins;
 mod look;
 mod read;
 mod state;
@@ -32,6 +33,7 @@ use crate::{
     },
     audit::{AuditEntry, AuditFilter},
     batch::Batch,
+    joins::{Bridge, JoinToken},
 };
 use state::State;
 
@@ -303,6 +305,18 @@ impl<W: Send + Sync> ReadTx for Tx<'_, W> {
 
     async fn namespace(&self, name: &str) -> Result<Option<Namespace>, StoreError> {
         Ok(self.state.access.namespaces.get(name).cloned())
+    }
+
+    async fn join_tokens(&self) -> Result<Vec<JoinToken>, StoreError> {
+        Ok(self.state.joins.tokens.values().cloned().collect())
+    }
+
+    async fn join_token(&self, id: &str) -> Result<Option<JoinToken>, StoreError> {
+        Ok(self.state.joins.tokens.get(id).cloned())
+    }
+
+    async fn bridges(&self) -> Result<Vec<Bridge>, StoreError> {
+        Ok(self.state.joins.bridges.values().cloned().collect())
     }
 
     async fn audit_entries(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {

@@ -11,7 +11,7 @@ use edgeio_domain::{
 };
 use uuid::Uuid;
 
-use super::access::Access;
+use super::{access::Access, joins::Joins};
 use crate::{
     api::{Change, Lease, Meta, RequestRecord, Revision, StoreError},
     batch::{Batch, Gone, Order, Tombstone},
@@ -30,6 +30,7 @@ pub(super) struct State {
     pub(super) requests: BTreeMap<String, RequestRecord>,
     pub(super) leases: BTreeMap<String, Lease>,
     pub(super) access: Access,
+    pub(super) joins: Joins,
     /// Oldest first.
     pub(super) events: Vec<Event>,
     /// Per commit, with its time.
@@ -54,6 +55,7 @@ impl State {
             requests: BTreeMap::new(),
             leases: BTreeMap::new(),
             access: Access::new(),
+            joins: Joins::default(),
             events: Vec::new(),
             changes: BTreeMap::new(),
             compacted: 0,
@@ -64,6 +66,7 @@ impl State {
     pub(super) fn check(&self, batch: &Batch) -> Result<(), StoreError> {
         let fence = batch.fence.as_ref();
         batch.check_fence(fence.and_then(|fence| self.leases.get(&fence.name)))?;
+        self.joins.check(batch)?;
         let mut applications: Vec<(AppKey, AppUid)> = Vec::new();
         if !batch.wanted_keys().is_empty() {
             let all = self.applications.values();
@@ -84,6 +87,7 @@ impl State {
     pub(super) fn apply(&mut self, mut batch: Batch, at: Time) -> Revision {
         merge(&mut self.leases, std::mem::take(&mut batch.leases));
         self.access.apply(&mut batch);
+        self.joins.apply(&mut batch);
         if !batch.counts() {
             return self.meta.revision;
         }
@@ -154,6 +158,7 @@ impl State {
     fn compact(&mut self, before: Time) {
         self.events.retain(|event| event.at >= before);
         self.requests.retain(|_, request| request.at >= before);
+        self.joins.compact(before);
         let untold = |child: &ChildId| {
             let child = self.children.get(child);
             child.is_some_and(|child| child.state != ChildState::Ready)

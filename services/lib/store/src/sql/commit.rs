@@ -21,7 +21,7 @@ use super::{
         spec, tombstone,
     },
     error::failed,
-    read,
+    joins, read,
     row::{Table, pieces},
     word::Word,
 };
@@ -38,6 +38,7 @@ pub(super) async fn apply(
 ) -> Result<Revision, StoreError> {
     check_fence(db, &batch).await?;
     put_leases(db, &batch).await?;
+    joins::put(db, &batch).await?;
     access::put(db, &mut batch).await?;
     let facts = read::meta(db).await?;
     if !batch.counts() {
@@ -408,6 +409,7 @@ async fn compact(db: &impl ConnectionTrait, before: Time) -> Result<Option<Revis
     old.exec(db).await?;
     let old = request::Entity::delete_many().filter(request::Column::At.lt(before.0));
     old.exec(db).await?;
+    joins::compact(db, before).await?;
     let mut untold = Query::select();
     untold
         .column(child::Column::Id)

@@ -13,6 +13,7 @@ mod access;
 mod commit;
 mod entity;
 mod error;
+mod joins;
 mod migration;
 mod nested;
 mod read;

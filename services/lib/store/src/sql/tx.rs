@@ -17,7 +17,7 @@ use super::{
     access, commit,
     entity::{child, lease, request},
     error::failed,
-    read,
+    joins, read,
 };
 use crate::{
     access::{Namespace, User, UserToken},
@@ -27,6 +27,7 @@ use crate::{
     },
     audit::{AuditEntry, AuditFilter},
     batch::Batch,
+    joins::{Bridge, JoinToken},
 };
 
 /// How long to wait until the database is asked again which revision it has, after it did not say. Whoever waits for changes
@@ -250,6 +251,18 @@ impl<W: Send + Sync> ReadTx for Tx<W> {
 
     async fn namespace(&self, name: &str) -> Result<Option<Namespace>, StoreError> {
         access::namespace(&self.db, name).await
+    }
+
+    async fn join_tokens(&self) -> Result<Vec<JoinToken>, StoreError> {
+        joins::tokens(&self.db).await
+    }
+
+    async fn join_token(&self, id: &str) -> Result<Option<JoinToken>, StoreError> {
+        joins::token(&self.db, id).await
+    }
+
+    async fn bridges(&self) -> Result<Vec<Bridge>, StoreError> {
+        joins::bridges(&self.db).await
     }
 
     async fn audit_entries(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {

@@ -13,6 +13,7 @@ mod changes;
 mod compaction;
 mod faults;
 mod filters;
+mod joins;
 mod leases;
 mod make;
 mod model;
@@ -101,6 +102,13 @@ suite! {
         namespaces_come_back_and_the_default_one_is_there,
         the_audit_is_one_chain_and_wakes_nobody,
         the_audit_is_there_if_and_only_if_its_change_is,
+    ],
+    joins: [
+        tokens_and_bridges_come_back_and_wake_nobody,
+        a_use_is_taken_with_the_rest_or_not_at_all,
+        a_token_that_is_not_good_has_no_use,
+        of_many_at_once_as_many_join_as_the_token_allows,
+        old_tokens_go,
     ],
     bulk: [ten_thousand_slots_and_assignments_are_one_commit],
 }

@@ -263,6 +263,7 @@ pub(crate) fn child(n: u64, seed: u64) -> Child {
         id: child_id(n),
         name: dice.maybe(|dice| name(dice.of(&["a1", "a2", "b1", "b2"]))),
         public_key: dice.text(),
+        wished: dice.maybe(|dice| name(dice.of(&["a1", "c9"]))),
         address: dice.text(),
         version: dice.text(),
         inventory: dice.bytes(),

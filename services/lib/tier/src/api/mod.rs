@@ -3,6 +3,7 @@
 
 mod access;
 mod application;
+mod joins;
 
 use edgeio_server::{
     auth::{Principal, principal},
@@ -12,6 +13,7 @@ use tonic::{Request, Status};
 
 pub use access::{AccessApi, access_service};
 pub use application::{ApplicationApi, application_service};
+pub use joins::{JoinApi, join_service};
 
 use crate::apps::AppError;
 

@@ -1,5 +1,6 @@
 //! Children for people: clusters at the root, workers at a cluster.
 
+mod approve;
 mod silence;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -27,6 +28,7 @@ use super::{
 };
 use crate::{access::Target, context::Context, hub::Heard};
 
+pub use approve::Approve;
 pub use silence::Verdict;
 
 /// A child with what it is assigned.
@@ -245,43 +247,8 @@ impl Children {
         let now = self.clock.wall();
         let view = view(&*tx, child).await?;
         let child = &view.child;
-        let event = |namespace: &str, subject: String, reason: &str, message: String| {
-            Write::PutEvent(Event {
-                at: now,
-                namespace: namespace.to_owned(),
-                subject,
-                reason: reason.to_owned(),
-                message,
-            })
-        };
-        for assignment in tx.assignments(&of(child.id)).await? {
-            tx.stage(Write::DeleteAssignment(assignment.id));
-            if assignment.is_mirror() {
-                // It is the child's own, and nothing is given up here.
-                continue;
-            }
-            tx.stage(Write::PutTombstone(assignment.id.0, now));
-            let message = format!(
-                "replica {} of service {} was given up: {noun} {} is forgotten",
-                assignment.ordinal,
-                assignment.service,
-                child.display()
-            );
-            tx.stage(event(
-                assignment.app.namespace.as_str(),
-                format!("application/{}", assignment.app.name),
-                "Abandoned",
-                message,
-            ));
-        }
-        release(&mut *tx, child.id, now).await?;
-        tx.stage(Write::DeleteChild(child.id));
-        tx.stage(event(
-            "",
-            format!("{noun}/{}", child.display()),
-            "Forgotten",
-            format!("it was forgotten by {}", command.by),
-        ));
+        let why = format!("it was forgotten by {}", command.by);
+        give_up(&mut *tx, noun, child, now, &why).await?;
         let answer = Forgotten {
             replaced: view.assigned,
         };
@@ -310,6 +277,54 @@ impl Children {
             .find(named)
             .ok_or_else(|| AppError::not_found(noun, wanted))
     }
+}
+
+/// Removes a child with everything that it was assigned.
+async fn give_up(
+    tx: &mut dyn WriteTx,
+    noun: &str,
+    child: &Child,
+    now: Time,
+    why: &str,
+) -> Result<(), StoreError> {
+    let event = |namespace: &str, subject: String, reason: &str, message: String| {
+        Write::PutEvent(Event {
+            at: now,
+            namespace: namespace.to_owned(),
+            subject,
+            reason: reason.to_owned(),
+            message,
+        })
+    };
+    for assignment in tx.assignments(&of(child.id)).await? {
+        tx.stage(Write::DeleteAssignment(assignment.id));
+        if assignment.is_mirror() {
+            // It is the child's own, and nothing is given up here.
+            continue;
+        }
+        tx.stage(Write::PutTombstone(assignment.id.0, now));
+        let message = format!(
+            "replica {} of service {} was given up: {noun} {} is forgotten",
+            assignment.ordinal,
+            assignment.service,
+            child.display()
+        );
+        tx.stage(event(
+            assignment.app.namespace.as_str(),
+            format!("application/{}", assignment.app.name),
+            "Abandoned",
+            message,
+        ));
+    }
+    release(tx, child.id, now).await?;
+    tx.stage(Write::DeleteChild(child.id));
+    tx.stage(event(
+        "",
+        format!("{noun}/{}", child.display()),
+        "Forgotten",
+        why.to_owned(),
+    ));
+    Ok(())
 }
 
 /// Ends the waiting for what ran there, and removes the applications that it owned and told of.

@@ -89,6 +89,14 @@ pub enum AppError {
         /// Its name.
         name: String,
     },
+    /// A child that asks for no other name.
+    #[error("{noun} `{name}` has the name that it asked for, so there is nothing to approve")]
+    NothingWished {
+        /// cluster or worker.
+        noun: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// A child that is not silent.
     #[error("{noun} `{name}` {why}")]
     NotSilent {
@@ -173,6 +181,7 @@ impl Classify for AppError {
             | Self::SpecUnknown { .. }
             | Self::Deleting { .. }
             | Self::NotSilent { .. }
+            | Self::NothingWished { .. }
             | Self::ChildReports { .. } => Kind::FailedPrecondition,
             Self::NotEmpty { .. } | Self::LastAdmin(_) => Kind::FailedPrecondition,
             Self::OverQuota { .. } => Kind::Exhausted,
@@ -186,6 +195,7 @@ impl Classify for AppError {
             Self::Store(error) => match error {
                 // A handler writes by no lease; should it ever, the caller may ask the next replica.
                 StoreError::Unavailable { .. } | StoreError::Fenced { .. } => Kind::Unavailable,
+                StoreError::Spent { .. } => Kind::Forbidden,
                 StoreError::Full { .. } => Kind::Exhausted,
                 StoreError::Exists { .. } => Kind::AlreadyExists,
                 StoreError::Compacted { .. } => Kind::OutOfRange,
@@ -219,6 +229,7 @@ impl Classify for AppError {
             Self::RequestIdReused => "REQUEST_ID_REUSED",
             Self::StoredAnswer(_) => "STORED_ANSWER",
             Self::ChildReports { .. } => "CHILD_REPORTS",
+            Self::NothingWished { .. } => "NOTHING_TO_APPROVE",
             Self::NotSilent { .. } => "NOT_SILENT",
             Self::Role { .. } => "ROLE_TOO_LOW",
             Self::PlaceLost => "REVISION_COMPACTED",
@@ -226,6 +237,7 @@ impl Classify for AppError {
             Self::Store(error) => match error {
                 StoreError::Unavailable { .. } => "STORE_UNAVAILABLE",
                 StoreError::Fenced { .. } => "NOT_LEADER",
+                StoreError::Spent { .. } => "JOIN_TOKEN_USED_UP",
                 StoreError::Full { .. } => "STORE_FULL",
                 StoreError::Exists { .. } => "NAME_TAKEN",
                 StoreError::Compacted { .. } => "REVISION_COMPACTED",
@@ -293,6 +305,7 @@ impl Classify for AppError {
             | Self::RequestIdReused
             | Self::StoredAnswer(_)
             | Self::ChildReports { .. }
+            | Self::NothingWished { .. }
             | Self::NotSilent { .. }
             | Self::Role { .. }
             | Self::PlaceLost

@@ -27,6 +27,7 @@ use edgeio_store::Store;
 
 use crate::context::{Context, Times};
 
+pub(crate) use access::role as require;
 pub use children::Children;
 pub use delete::Delete;
 pub use error::{AppError, Over};

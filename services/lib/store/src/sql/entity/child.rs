@@ -23,6 +23,7 @@ pub struct Model {
     /// Unique; null while it has none.
     pub name: Option<String>,
     pub public_key: String,
+    pub wished: Option<String>,
     pub address: String,
     pub version: String,
     pub inventory: Vec<u8>,
@@ -61,6 +62,7 @@ impl From<&Child> for Model {
             id: child.id.0,
             name: child.name.as_ref().map(|name| name.as_str().to_owned()),
             public_key: child.public_key.clone(),
+            wished: child.wished.as_ref().map(ToString::to_string),
             address: child.address.clone(),
             version: child.version.clone(),
             inventory: child.inventory.clone(),
@@ -96,6 +98,7 @@ impl TryFrom<Model> for Child {
             id: ChildId(row.id),
             name: row.name.map(|name| table.name(&name)).transpose()?,
             public_key: row.public_key,
+            wished: row.wished.map(|name| table.name(&name)).transpose()?,
             address: row.address,
             version: row.version,
             inventory: row.inventory,

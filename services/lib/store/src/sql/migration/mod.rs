@@ -6,6 +6,7 @@ mod m0003_lease;
 mod m0004_tombstone_child;
 mod m0005_child_features;
 mod m0006_access;
+mod m0007_join;
 
 use edgeio_domain::ids::Lineage;
 use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel};
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_tombstone_child::Migration),
             Box::new(m0005_child_features::Migration),
             Box::new(m0006_access::Migration),
+            Box::new(m0007_join::Migration),
         ]
     }
 }
