@@ -5,8 +5,8 @@ mod shared;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, approve, audit, completion, delete, describe, fence, forget, get, hold, login, namespace,
-    release, scale, token, user, version, watch, whoami,
+    apply, approve, audit, completion, delete, describe, fence, forget, get, hold, login,
+    namespace, release, scale, token, user, version, watch, whoami,
 };
 pub use shared::{Format, FormatArgs, NamespaceArgs, ServerArgs, WaitArgs};
 

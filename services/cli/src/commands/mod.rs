@@ -2,8 +2,8 @@
 
 mod access;
 pub(crate) mod apply;
-pub(crate) mod audit;
 pub(crate) mod approve;
+pub(crate) mod audit;
 mod child;
 pub(crate) mod completion;
 pub(crate) mod delete;
@@ -18,8 +18,8 @@ pub(crate) mod login;
 pub(crate) mod namespace;
 pub(crate) mod release;
 pub(crate) mod scale;
-pub(crate) mod user;
 pub(crate) mod token;
+pub(crate) mod user;
 pub(crate) mod version;
 mod wait;
 pub(crate) mod watch;

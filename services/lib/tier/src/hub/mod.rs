@@ -22,6 +22,7 @@ use edgeio_domain::{
     child::{Accepted, ChildState},
     ids::ChildId,
     liveness::Ears,
+    time::Time,
 };
 use edgeio_link::version::Agreed;
 use edgeio_proto::link::v1::{self, child_message, parent_message};
@@ -55,6 +56,8 @@ struct State {
     heard: Heard,
     /// The other processes that hold sessions of this tier.
     replicas: Replicas,
+    /// When each child's reports about what is another's were last written to the audit.
+    told_off: BTreeMap<ChildId, Time>,
     /// Orders up to this revision were looked at for sending.
     pushed: Revision,
 }
@@ -69,6 +72,7 @@ impl Hub {
             sessions: BTreeMap::new(),
             ears: Ears::new(context.times.leases(), context.clock.boot()),
             replicas: Replicas::new(&context),
+            told_off: BTreeMap::new(),
             pushed: 0,
         };
         Self {

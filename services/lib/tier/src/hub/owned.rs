@@ -48,8 +48,9 @@ pub(super) fn instance(
     now: Time,
 ) {
     let known = work.assignment(id);
-    if known.is_some_and(|known| !known.is_mirror()) {
+    if known.is_some_and(|known| !known.is_mirror() || known.child != child) {
         edgeio_server::warn_seldom!(%child, instance = %id, "report about an instance of another owner dropped");
+        work.foreign(child, format!("instance/{id}"));
         return;
     }
     if observed.phase == Phase::Stopped {
@@ -114,6 +115,7 @@ pub(super) fn applications(
         let before = work.application(uid);
         if before.is_some_and(|before| before.key.owner != Owner::Cluster(child)) {
             edgeio_server::warn_seldom!(%child, application = entry.name, "report about an application of another owner dropped");
+            work.foreign(child, format!("application/{}", entry.name));
             continue;
         }
         match application(child, uid, entry, before, now) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use edgeio_domain::{
-    child::{Accepted, Capacity, ChildState, Replace},
+    child::{Accepted, Capacity, Child, ChildState, Replace},
     digest,
     ids::{AssignmentId, ChildId, SlotId},
     lifecycle::Phase,
@@ -19,13 +19,19 @@ use edgeio_link::{
     version::Agreed,
 };
 use edgeio_proto::link::v1;
-use edgeio_server::warn_seldom;
-use edgeio_store::{AssignmentFilter, StoreError, Write, WriteTx};
+use edgeio_server::{
+    auth::{Principal, PrincipalKind},
+    warn_seldom,
+};
+use edgeio_store::{AssignmentFilter, AuditRecord, StoreError, Write, WriteTx};
 use std::time::Duration;
 use tracing::{debug, info};
 
 use super::{Outbox, State, full, owned, point_of, refuse, send, session::Session, work::Work};
-use crate::context::{Context, LONGEST_REFUSAL};
+use crate::{
+    access::{Actor, Target},
+    context::{Context, LONGEST_REFUSAL},
+};
 
 /// Records reports, in order, and answers them.
 pub(super) async fn record(
@@ -161,6 +167,11 @@ async fn record_all(
         }
     }
     let found = std::mem::take(&mut work.found);
+    for (child, object) in std::mem::take(&mut work.foreign) {
+        if let Some(record) = audit(context, state, work.child(child), object, now) {
+            work.write(Write::Audit(record));
+        }
+    }
     let (touched, ordered) = work.stage(&mut *tx, now);
     let answered = answers.iter().map(|(id, _, applied)| (*id, *applied));
     let mut newest = BTreeMap::new();
@@ -197,6 +208,37 @@ async fn record_all(
         outbox.extend(send::answer(context, state, child, &report, &point, newest).await?);
     }
     Ok(outbox)
+}
+
+/// How often one child's reports about what is another's are written to the audit: one that goes on lying fills no disk.
+const AUDIT_PAUSE: Duration = Duration::from_secs(60);
+
+/// The entry about a child that told of what is another's, unless there was one lately.
+fn audit(
+    context: &Context,
+    state: &mut State,
+    child: Option<&Child>,
+    object: String,
+    now: Time,
+) -> Option<AuditRecord> {
+    let (child, boot) = (child?, context.clock.boot());
+    let before = state.told_off.get(&child.id);
+    if before.is_some_and(|before| boot.since(*before) < AUDIT_PAUSE) {
+        return None;
+    }
+    state.told_off.insert(child.id, boot);
+    let kind = match context.own {
+        Owner::Root => PrincipalKind::Cluster,
+        Owner::Cluster(_) => PrincipalKind::Worker,
+    };
+    let who = Principal::machine(kind, child.id.to_string(), child.display());
+    let target = Target {
+        object,
+        ..Target::default()
+    };
+    let target =
+        target.with("it is another one's; more of the kind within a minute is not written");
+    Some(Actor::of(&who).was_refused(now, "Report", target))
 }
 
 /// The newest order that the child should have applied, if there is one that it has not; else what it has applied. It is
@@ -304,6 +346,7 @@ fn take(context: &Context, work: &mut Work, child: ChildId, entry: &v1::Instance
     };
     if assignment.child != child && !plant::on(Plant::StatusWithoutOwner) {
         warn_seldom!(%child, instance = %id, "report about another child's assignment dropped");
+        work.foreign(child, format!("instance/{id}"));
         return;
     }
     let order = Recorded {

@@ -31,6 +31,8 @@ pub(super) struct Work {
     writes: Vec<Write>,
     /// Children with something that is not in the database.
     pub(super) found: BTreeSet<ChildId>,
+    /// Children that told of what is another's, and the first thing of it.
+    pub(super) foreign: BTreeMap<ChildId, String>,
 }
 
 impl Work {
@@ -98,6 +100,7 @@ impl Work {
             tombstones,
             writes: Vec::new(),
             found: BTreeSet::new(),
+            foreign: BTreeMap::new(),
         })
     }
 
@@ -235,6 +238,11 @@ impl Work {
         if let Some(row) = self.rows.get_mut(&id) {
             row.now = None;
         }
+    }
+
+    /// Notes that a child told of what is another's.
+    pub(super) fn foreign(&mut self, child: ChildId, object: String) {
+        self.foreign.entry(child).or_insert(object);
     }
 
     pub(super) fn write(&mut self, write: Write) {

@@ -2,7 +2,7 @@
 
 use edgeio_domain::{lifecycle::Phase, records::Desired};
 use edgeio_proto::link::v1::{self, RejectionReason};
-use edgeio_store::Write;
+use edgeio_store::{Store as _, Write};
 
 use crate::bed::{Bed, acks, asg, beat, entry, full, part, refusing, sent};
 
@@ -174,7 +174,37 @@ async fn what_another_child_holds_is_not_told_by_this_one() {
     let (one, two) = (bed.child(1).await, bed.child(2).await);
     bed.order(one, 10, 1, Desired::Run).await;
     let running = entry(asg(10), 1, Desired::Run, Phase::Running);
-    bed.attached(two, 1, vec![running]).await;
+    let session = bed.attached(two, 1, vec![running.clone()]).await;
+    assert_eq!(bed.row(10).await.unwrap().observed.phase, Phase::Scheduled);
+    // It is in the audit, but not each time.
+    let audited = async || {
+        let filter = edgeio_store::AuditFilter {
+            limit: 100,
+            ..Default::default()
+        };
+        let tx = bed.store.read().await.unwrap();
+        tx.audit_entries(&filter).await.unwrap()
+    };
+    let entries = audited().await;
+    assert_eq!(entries.len(), 1);
+    let record = &entries[0].record;
+    assert_eq!(
+        (record.kind.as_str(), record.id.clone()),
+        ("cluster", two.to_string())
+    );
+    assert_eq!(record.object, format!("instance/{}", asg(10)));
+    assert_eq!(record.decision, edgeio_store::Decision::Denied);
+    let mut seq = 2;
+    for _ in 0..6 {
+        bed.wait(15_000);
+        let told = v1::Report {
+            entries: vec![running.clone()],
+            ..beat(seq, &[])
+        };
+        bed.tell(session, told).await;
+        seq += 1;
+    }
+    assert_eq!(audited().await.len(), 2, "once a minute");
     assert_eq!(bed.row(10).await.unwrap().observed.phase, Phase::Scheduled);
 }
 

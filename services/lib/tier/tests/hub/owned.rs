@@ -82,6 +82,32 @@ async fn telling(bed: &Bed) -> (ChildId, Session) {
 }
 
 #[tokio::test]
+async fn what_one_cluster_owns_is_not_told_away_by_another() {
+    let bed = Bed::new();
+    let (first, _) = telling(&bed).await;
+    let second = bed.child(2).await;
+    let session = bed.open(second, 2, Some(bed.point().await)).await;
+    for (seq, phase) in [(1, Phase::Stopped), (2, Phase::Running)] {
+        let forged = owned(10, second, phase);
+        let report = match seq {
+            1 => full(seq, vec![forged]),
+            _ => part(seq, vec![forged]),
+        };
+        bed.tell(session, report).await;
+        let row = bed.row(10).await.unwrap();
+        assert_eq!((row.child, row.app.owner), (first, Owner::Cluster(first)));
+        assert_eq!(row.observed.phase, Phase::Running);
+    }
+    bed.tell(session, all(3, vec![application(5, 9)])).await;
+    let kept = applications(&bed).await;
+    assert_eq!(kept.len(), 2);
+    assert!(
+        kept.iter()
+            .all(|app| app.key.owner == Owner::Cluster(first))
+    );
+}
+
+#[tokio::test]
 async fn they_are_recorded_and_the_engine_leaves_them_alone() {
     let bed = Bed::new();
     let (child, session) = telling(&bed).await;
