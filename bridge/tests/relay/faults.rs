@@ -263,13 +263,13 @@ async fn a_broker_that_comes_late_is_found() {
 #[tokio::test]
 async fn addresses_without_a_meaning_are_refused_at_the_start() {
     let config = edgeio_bridge::Config {
-        cluster: "https://c:1".to_owned(),
+        cluster: "ftp://c:1".to_owned(),
         ..Default::default()
     };
     let error = edgeio_bridge::run(config, std::future::pending())
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("https://c:1"), "{error}");
+    assert!(error.to_string().contains("ftp://c:1"), "{error}");
     let config = edgeio_bridge::Config {
         nats: "http://b:1".to_owned(),
         ..Default::default()
