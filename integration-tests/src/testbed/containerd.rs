@@ -130,10 +130,24 @@ impl Containerd {
     }
 }
 
+impl Containerd {
+    /// Removes whatever still runs, by the daemon: its shims and their jobs would outlive it.
+    fn sweep(&self) -> Result<()> {
+        let listed = self.ctr(&["containers", "ls", "-q"])?;
+        for id in String::from_utf8_lossy(&listed.stdout).lines() {
+            // A container without a task has nothing to kill.
+            self.ctr(&["tasks", "rm", "-f", id])?;
+            self.ctr(&["containers", "rm", id])?;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Containerd {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // The story is over; whether it ended by itself matters no more.
+            // The story is over: a failure here would hide its own.
+            let _ = self.sweep();
             let _ = process.kill();
             let _ = process.wait();
         }
