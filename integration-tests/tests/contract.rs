@@ -119,8 +119,8 @@ fn what_breaks_somebody_is_refused() -> Result<()> {
         ),
         (
             "an RPC is gone",
-            "  rpc Scale(ScaleRequest) returns (ScaleResponse);\n",
-            "",
+            "  rpc Scale(ScaleRequest)",
+            "  rpc Resize(ScaleRequest)",
             "RPC \"Scale\"",
         ),
         (
