@@ -47,7 +47,7 @@ impl ChildView {
         (self.child.last_heard.0 != 0).then_some(self.child.last_heard)
     }
 
-    fn as_heard(mut self, heard: &Heard) -> Self {
+    fn with_heard(mut self, heard: &Heard) -> Self {
         self.child.last_heard = heard.of(&self.child);
         self
     }
@@ -205,7 +205,7 @@ impl Children {
         let tx = self.store.read().await?;
         let child = self.find(&*tx, child).await?;
         let view = view(&*tx, child).await?;
-        Ok(view.as_heard(&self.heard))
+        Ok(view.with_heard(&self.heard))
     }
 
     /// Streams children, each with the token that resumes after it. What a child is assigned is counted when the
@@ -394,7 +394,7 @@ async fn views(tx: &dyn ReadTx, heard: &Heard) -> Result<Vec<ChildView>, StoreEr
             assigned: assigned.get(&child.id).copied().unwrap_or(0),
             child,
         })
-        .map(|view| view.as_heard(heard))
+        .map(|view| view.with_heard(heard))
         .collect();
     views.sort_by_key(|view| (view.child.display(), view.child.id.to_string()));
     Ok(views)
@@ -430,7 +430,9 @@ impl Subject for Feed {
         let mut items = Vec::new();
         for id in ids {
             items.push(match tx.child(id).await? {
-                Some(child) => ChildChange::Is(Box::new(view(tx, child).await?.as_heard(&self.0))),
+                Some(child) => {
+                    ChildChange::Is(Box::new(view(tx, child).await?.with_heard(&self.0)))
+                }
                 None => ChildChange::Gone(id),
             });
         }

@@ -194,15 +194,13 @@ async fn what_another_child_holds_is_not_told_by_this_one() {
     );
     assert_eq!(record.object, format!("instance/{}", asg(10)));
     assert_eq!(record.decision, edgeio_store::Decision::Denied);
-    let mut seq = 2;
-    for _ in 0..6 {
+    for seq in 2..8 {
         bed.wait(15_000);
         let told = v1::Report {
             entries: vec![running.clone()],
             ..beat(seq, &[])
         };
         bed.tell(session, told).await;
-        seq += 1;
     }
     assert_eq!(audited().await.len(), 2, "once a minute");
     assert_eq!(bed.row(10).await.unwrap().observed.phase, Phase::Scheduled);
