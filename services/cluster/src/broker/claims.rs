@@ -186,7 +186,8 @@ impl Minter {
     /// # Errors
     /// It cannot be signed.
     pub fn account(&self, issued: i64, revocations: &Revocations) -> Result<String, MintError> {
-        account(&self.keys, issued, revocations)
+        // Newer than the one in the written configuration, whose second it may share: on a restart a server keeps the newer.
+        account(&self.keys, issued.max(self.keys.made_at + 1), revocations)
     }
 }
 
