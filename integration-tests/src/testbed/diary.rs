@@ -79,11 +79,14 @@ impl Diary {
     pub fn keeper(&self, bed: &Bed, name: &str, replicas: u32, word: &str) -> ServiceSpec {
         let who = "$EDGEIO_APPLICATION $EDGEIO_SERVICE $EDGEIO_ORDINAL $EDGEIO_INSTANCE $$ $WORD";
         let diary = self.path.display();
-        // The shell appends each line by one write, so lines never mix.
+        // The shell appends each line by one write, so lines never mix. A request to end may come at any moment, also before the
+        // first line: it is noted, and acted on when that is written.
         let text = format!(
-            "trap 'read up rest </proc/uptime; echo \"stop {who} $up\" >>{diary}; kill $! 2>/dev/null; exit 0' TERM\n\
+            "trap 'ended=1; kill $! 2>/dev/null' TERM\n\
              read up rest </proc/uptime; echo \"start {who} $up\" >>{diary}\n\
-             sleep 100000 & wait"
+             sleep 100000 & [ -n \"$ended\" ] || wait\n\
+             kill $! 2>/dev/null; [ -n \"$ended\" ] || exit 1\n\
+             read up rest </proc/uptime; echo \"stop {who} $up\" >>{diary}"
         );
         let mut service = bed.mark(script(name, replicas, &text));
         service.env.insert(WORD.to_owned(), word.to_owned());

@@ -161,7 +161,9 @@ impl User {
 
     async fn scale(&mut self, bed: &Bed, name: &str) -> Result<()> {
         let replicas = self.dice.random_range(0..=self.most);
-        let open = open_of(&Diary::of(bed).account()?, name);
+        // By the tier too: one that was told to end before it began is in no diary yet.
+        let held = self.tier.instances(name).await?.len();
+        let open = open_of(&Diary::of(bed).account()?, name).max(held);
         let Some(wish) = self.wishes.get_mut(name) else {
             return Ok(());
         };

@@ -31,6 +31,7 @@ async fn whoever_stands_still_goes_on_where_it_was() -> Result<()> {
         .expect("broker not reached", "the broker stands still")
         .expect("the broker is not reached", "the broker stands still")
         .expect("cannot tell a worker", "the broker stands still")
+        .expect("Readloop processing time", "the broker stood still")
         .expect(
             "slow threshold",
             "it stands still while it waits for its database",
