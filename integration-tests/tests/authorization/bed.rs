@@ -286,6 +286,9 @@ async fn machines(
                     public_key: key.public_key().to_owned(),
                     inventory: Some(cluster::Inventory {
                         hostname: name.to_owned(),
+                        architecture: "amd64".to_owned(),
+                        cores: 1,
+                        memory_bytes: 1 << 30,
                         ..Default::default()
                     }),
                     ..Default::default()

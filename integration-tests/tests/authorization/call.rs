@@ -74,25 +74,16 @@ pub(crate) async fn call(
     let path = path.expect("a path");
     let mut grpc = Grpc::new(channel.clone());
     grpc.ready().await.expect("a connection");
-    // A stream from the caller says this one thing and then waits, as a session does.
-    let stream =
-        futures::StreamExt::chain(futures::stream::iter([body]), futures::stream::pending());
+    // A stream from the caller says this one thing and ends.
+    let stream = futures::stream::iter([body]);
     let mut request = Request::new(stream);
     if let Some(value) = authorization {
         let value = value.parse().expect("a header's value");
         request.metadata_mut().insert("authorization", value);
     }
     let answered = async {
-        if method.is_client_streaming() {
-            let mut answers = grpc.streaming(request, path, Raw).await?.into_inner();
-            answers.message().await.map(drop)
-        } else {
-            let (metadata, extensions, stream) = request.into_parts();
-            let first = futures::StreamExt::take(stream, 1);
-            let request = Request::from_parts(metadata, extensions, first);
-            let mut answers = grpc.streaming(request, path, Raw).await?.into_inner();
-            answers.message().await.map(drop)
-        }
+        let mut answers = grpc.streaming(request, path, Raw).await?.into_inner();
+        answers.message().await.map(drop)
     };
     match tokio::time::timeout(std::time::Duration::from_secs(20), answered).await {
         Ok(Ok(())) => Status::ok(""),

@@ -1,7 +1,5 @@
 //! The form of the tables: a line of callers, then a line for each RPC: its path, the request as JSON, `|`, a cell for each caller.
 
-use std::collections::BTreeMap;
-
 pub(crate) struct Row {
     pub(crate) request: String,
     pub(crate) cells: Vec<String>,
@@ -9,13 +7,14 @@ pub(crate) struct Row {
 
 pub(crate) struct Table {
     pub(crate) columns: Vec<String>,
-    pub(crate) rows: BTreeMap<String, Row>,
+    /// In the order in which they are written, which is that of the calls.
+    pub(crate) rows: Vec<(String, Row)>,
 }
 
 impl Table {
     pub(crate) fn parse(text: &str) -> Self {
         let mut columns = Vec::new();
-        let mut rows = BTreeMap::new();
+        let mut rows: Vec<(String, Row)> = Vec::new();
         let lines = text.lines().map(str::trim);
         for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
@@ -35,8 +34,9 @@ impl Table {
                 request: request.trim().to_owned(),
                 cells,
             };
-            let twice = rows.insert(path.to_owned(), row);
-            assert!(twice.is_none(), "{path} has two rows");
+            let twice = rows.iter().any(|(known, _)| known == path);
+            assert!(!twice, "{path} has two rows");
+            rows.push((path.to_owned(), row));
         }
         Self { columns, rows }
     }
