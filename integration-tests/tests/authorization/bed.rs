@@ -14,7 +14,10 @@ use edgeio_proto::{
         self as api, access_service_client::AccessServiceClient,
         application_service_client::ApplicationServiceClient,
     },
-    cluster::v1::{self as cluster, worker_service_client::WorkerServiceClient},
+    cluster::v1::{
+        self as cluster, bridge_service_client::BridgeServiceClient,
+        worker_service_client::WorkerServiceClient,
+    },
     root::v1::{self as root, cluster_link_service_client::ClusterLinkServiceClient},
 };
 use edgeio_server::{
@@ -308,6 +311,9 @@ async fn machines(
         callers.insert(name, Credential::Machine(key, server));
     }
     let (key, server) = known.expect("a machine joined");
+    if which == Which::Cluster {
+        bridge(plain, callers).await;
+    }
     callers.insert(
         "wrong-audience",
         Credential::Machine(key, "elsewhere".to_owned()),
@@ -315,6 +321,23 @@ async fn machines(
     let pair = KeyPair::new_user();
     let stranger = MachineKey::from_seed(&pair.seed().expect("a seed")).expect("a key");
     callers.insert("stranger", Credential::Machine(Arc::new(stranger), server));
+}
+
+/// A bridge that joins.
+async fn bridge(plain: &Channel, callers: &mut BTreeMap<&'static str, Credential>) {
+    let pair = KeyPair::new_user();
+    let key = MachineKey::from_seed(&pair.seed().expect("a seed")).expect("a key");
+    let key = Arc::new(key);
+    let request = cluster::JoinRequest {
+        public_key: key.public_key().to_owned(),
+        name: "bridge".to_owned(),
+        ..Default::default()
+    };
+    let joins = Credential::Machine(Arc::clone(&key), REGISTER_AUDIENCE.to_owned());
+    let mut client = BridgeServiceClient::new(plain.clone());
+    let answer = client.join(with(request, &joins)).await;
+    let server = answer.expect("the bridge joins").into_inner().cluster_id;
+    callers.insert("bridge", Credential::Machine(key, server));
 }
 
 /// The audience of a machine that knows no server yet.
