@@ -7,8 +7,8 @@
 mod access;
 #[cfg(feature = "sim")]
 mod fault;
-#[cfg(feature = "sim")]
 mod joins;
+#[cfg(feature = "sim")]
 mod look;
 mod read;
 mod state;
