@@ -188,7 +188,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
-/// As [`write`], and says what to do next.
+/// As [`write()`], and says what to do next.
 ///
 /// # Errors
 /// See [`NatsConfigError`].

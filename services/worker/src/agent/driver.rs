@@ -449,7 +449,7 @@ impl Driver {
         match news {
             News::Hint(kind, id) => self.node.hint(&kind, id, now()),
             News::Back(kind) => {
-                info!(runtime = %kind, "runtime is back");
+                info!(runtime = %kind, "runtime answers");
                 self.node.hint(&kind, None, now());
                 self.survey();
             }

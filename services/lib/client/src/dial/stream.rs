@@ -39,6 +39,27 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// The result of a write. A server that speaks TLS may have refused and closed before all was written: its words say more than a
+    /// broken pipe.
+    fn told(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let (
+            Poll::Ready(Err(_)),
+            Self::Plain {
+                socket,
+                heard: false,
+            },
+        ) = (&written, self)
+        {
+            let mut first = [0; ALERT.len()];
+            if matches!(socket.try_read(&mut first), Ok(2)) && first == ALERT {
+                return Poll::Ready(Err(io::Error::other(SpeaksTls)));
+            }
+        }
+        written
+    }
+}
+
 /// The server speaks TLS, and was called without.
 #[derive(Debug, thiserror::Error)]
 #[error("it speaks TLS: write https:// before the address")]
@@ -90,7 +111,8 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        either!(self, stream => stream.poll_write(context, bytes))
+        let written = either!(self, stream => stream.poll_write(context, bytes));
+        self.told(written)
     }
 
     fn poll_write_vectored(
@@ -98,7 +120,8 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        either!(self, stream => stream.poll_write_vectored(context, bytes))
+        let written = either!(self, stream => stream.poll_write_vectored(context, bytes));
+        self.told(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -12,7 +12,12 @@ use std::{
 };
 
 use rustls::ServerConfig;
-use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// How long a handshake may take: two lost packets on a bad mobile link still pass.
@@ -21,6 +26,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 4096;
 /// Of one address: a site with hundreds of machines behind one NAT comes back at once after a power cut.
 const OF_ONE_ADDRESS: usize = 512;
+
+/// How long a refused caller may go on before its connection is closed, and how much it may say.
+const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL_BYTES: u64 = 64 * 1024;
+
+/// Lets the refusal be read: closing a connection with words unread resets it, and the caller sees no reason.
+async fn farewell(socket: &mut TcpStream) {
+    if socket.shutdown().await.is_ok() {
+        let mut rest = socket.take(FAREWELL_BYTES);
+        // Whatever it says, and however it ends.
+        let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+    }
+}
 
 type Finished = (Option<IpAddr>, Option<Box<TlsStream<TcpStream>>>);
 
@@ -57,13 +75,14 @@ impl Handshakes {
             }
             *count += 1;
         }
-        let accepting = self.acceptor.accept(socket);
+        let accepting = self.acceptor.accept(socket).into_fallible();
         self.tasks.spawn(async move {
             let stream = match timeout(PATIENCE, accepting).await {
                 Ok(Ok(stream)) => Some(Box::new(stream)),
-                Ok(Err(error)) => {
+                Ok(Err((error, mut socket))) => {
                     // Everyday life on an open port: scanners, plain calls, clients that know another authority.
                     tracing::debug!(peer = peer.map(tracing::field::display), %error, "handshake failed");
+                    let _ = timeout(FAREWELL, farewell(&mut socket)).await;
                     None
                 }
                 Err(_elapsed) => {

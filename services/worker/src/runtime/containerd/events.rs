@@ -20,18 +20,18 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How many hints wait for a slow reader; when it is full, the engine waits.
 const WAITING: usize = 64;
 
-/// Follows the engine until the reader is gone: when the connection breaks, one [`RuntimeEvent::Gap`] as soon as the engine answers
-/// again, and then what happens from there on.
+/// Follows the engine until the reader is gone: each time that it answers first, one [`RuntimeEvent::Gap`], and then what happens
+/// from there on.
 ///
 /// The engine answers a subscription only with its first event, so what happens in the moments between asking and being heard can be
 /// missed; the caller looks by itself now and then anyway.
 pub(super) fn watch(engine: Arc<Engine>) -> BoxStream<'static, RuntimeEvent> {
     let (sender, receiver) = mpsc::channel(WAITING);
     tokio::spawn(async move {
-        let mut away = false;
         loop {
             if engine.version().version(call(())).await.is_ok() {
-                if away && sender.send(RuntimeEvent::Gap).await.is_err() {
+                // The first time too: it may have been away when it was asked what it can do.
+                if sender.send(RuntimeEvent::Gap).await.is_err() {
                     return;
                 }
                 let followed = tokio::select! {
@@ -42,7 +42,6 @@ pub(super) fn watch(engine: Arc<Engine>) -> BoxStream<'static, RuntimeEvent> {
                     tracing::debug!(%status, "engine events broke off");
                 }
             }
-            away = true;
             tokio::select! {
                 () = tokio::time::sleep(RETRY_EVERY) => {}
                 () = sender.closed() => return,

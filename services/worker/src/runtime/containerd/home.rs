@@ -14,6 +14,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// The output of one instance is at most two files of this size: what a small node's disk bears for a hundred containers.
 const OUTPUT_MAX: u64 = 5 << 20;
 
+/// How long an output that does not grow is looked at, and how often at most. The shim has the bytes in a pipe: it needs one turn
+/// of the processor to write them.
+const SETTLE: Duration = Duration::from_millis(50);
+const SETTLES: u32 = 20;
+
 /// A run of an instance, and its end where nobody but us can tell it any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Run {
@@ -96,6 +101,20 @@ impl Home {
         run.lost_at_ns = Some(to_ns(now));
         write(&self.run_file(), &run)?;
         Ok(now)
+    }
+
+    /// Waits until the output of a job that ended grows no more: the shim tells the end before it has written all that was said.
+    pub(super) async fn settled(&self) {
+        let size = || fs::metadata(self.output()).map_or(0, |found| found.len());
+        let mut before = size();
+        for _ in 0..SETTLES {
+            tokio::time::sleep(SETTLE).await;
+            let now = size();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
     }
 
     /// The last bytes of the output.

@@ -446,8 +446,11 @@ impl Runtime for ContainerdRuntime {
 
     async fn tail(&self, instance: InstanceId, max_bytes: usize) -> Result<Vec<u8>, RuntimeError> {
         let verb = "read the output of";
-        self.look_to(verb, instance).await?;
+        let seen = self.look_to(verb, instance).await?;
         let home = self.home(instance);
+        if matches!(seen.state, State::Exited(_)) {
+            home.settled().await;
+        }
         home.tail(max_bytes)
             .map_err(|e| self.failed(verb, instance).file(e))
     }
