@@ -29,8 +29,10 @@ const IMAGE: &str = "edgeio-conformance:busybox";
 /// The engine that all tests but the killing one share.
 static SHARED: OnceCell<Engine> = OnceCell::const_new();
 
+/// A directory of this run: in an earlier one's, something may still be mounted after a failure.
 fn place(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+    let run = std::process::id();
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{run}"))
 }
 
 struct Containerd {

@@ -18,12 +18,8 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Starts one with an empty store in `dir`.
+    /// Starts one with an empty store in `dir`, which does not exist yet.
     pub(crate) async fn start(dir: &Path) -> Self {
-        // What an earlier run left, unless something of it is still mounted.
-        if dir.exists() {
-            fs::remove_dir_all(dir).expect("the last run's store can be removed");
-        }
         fs::create_dir_all(dir).unwrap();
         let socket = dir.join("c.sock");
         let config = format!(
