@@ -1,5 +1,6 @@
 //! Children for people: clusters at the root, workers at a cluster.
 
+mod about;
 mod approve;
 mod silence;
 
@@ -22,12 +23,13 @@ use futures::Stream;
 use prost::Message;
 
 use super::{
-    AppError, RequestKey, Scope, access,
+    AppError, Scope, access,
     page::{self, Page},
     watch::{self, Subject},
 };
 use crate::{access::Target, context::Context, hub::Heard};
 
+use about::About;
 pub use approve::Approve;
 pub use silence::Verdict;
 
@@ -96,10 +98,8 @@ impl ListChildren {
 /// A checked Forget.
 #[derive(Clone, Debug)]
 pub struct Forget {
-    key: RequestKey,
-    child: String,
+    about: About,
     force: bool,
-    by: String,
 }
 
 impl Forget {
@@ -114,17 +114,9 @@ impl Forget {
         child: &str,
         force: bool,
     ) -> Result<Self, AppError> {
-        access::role(who, Role::Operator)?;
-        let mut faults = Violations::default();
-        let key = RequestKey::new(who, "Forget", request_id, rest, &mut faults);
-        if !faults.is_empty() {
-            return Err(AppError::Invalid(faults.into_vec()));
-        }
         Ok(Self {
-            key,
-            child: child.to_owned(),
+            about: About::parse(who, "Forget", request_id, rest, child)?,
             force,
-            by: who.name.clone(),
         })
     }
 }
@@ -233,11 +225,11 @@ impl Children {
     /// There is none, or it still reports and force was not asked for; nothing was stored then.
     pub async fn forget(&self, command: Forget) -> Result<u32, AppError> {
         let mut tx = self.store.write().await?;
-        if let Some(answer) = command.key.replay::<Forgotten>(&*tx).await? {
+        if let Some(answer) = command.about.key.replay::<Forgotten>(&*tx).await? {
             return Ok(answer.replaced);
         }
         let noun = self.scope.child_noun();
-        let child = self.find(&*tx, &command.child).await?;
+        let child = self.find(&*tx, &command.about.child).await?;
         if child.state.is_heard() && !command.force {
             return Err(AppError::ChildReports {
                 noun,
@@ -247,13 +239,16 @@ impl Children {
         let now = self.clock.wall();
         let view = view(&*tx, child).await?;
         let child = &view.child;
-        let why = format!("it was forgotten by {}", command.by);
+        let why = format!("it was forgotten by {}", command.about.by);
         give_up(&mut *tx, noun, child, now, &why).await?;
         let answer = Forgotten {
             replaced: view.assigned,
         };
         let target = Target::new(noun, child.display(), "").with(child.id.to_string());
-        let kept = command.key.commit(&*self.store, tx, target, &answer, now);
+        let kept = command
+            .about
+            .key
+            .commit(&*self.store, tx, target, &answer, now);
         kept.await?;
         tracing::info!(child = %child.display(), id = %child.id, replaced = answer.replaced, "child forgotten");
         Ok(answer.replaced)

@@ -1,24 +1,19 @@
 //! An operator's word that a child is the one whose name it asked for: a machine that was set up anew has a new key, so it is a
 //! stranger with a known name. It takes the name over, and the child that had it is forgotten, in one transaction.
 
-use edgeio_domain::{records::Event, violation::Violations};
-use edgeio_server::auth::{Principal, Role};
+use edgeio_domain::records::Event;
+use edgeio_server::auth::Principal;
 use edgeio_store::Write;
 use prost::Message;
 
-use super::{ChildView, Children, give_up, view};
-use crate::{
-    access::Target,
-    apps::{AppError, RequestKey, access},
-};
+use super::{About, ChildView, Children, give_up, view};
+use crate::{access::Target, apps::AppError};
 
 /// A checked Approve.
 #[derive(Clone, Debug)]
 pub struct Approve {
-    key: RequestKey,
-    child: String,
+    about: About,
     force: bool,
-    by: String,
 }
 
 impl Approve {
@@ -33,17 +28,9 @@ impl Approve {
         child: &str,
         force: bool,
     ) -> Result<Self, AppError> {
-        access::role(who, Role::Operator)?;
-        let mut faults = Violations::default();
-        let key = RequestKey::new(who, "Approve", request_id, rest, &mut faults);
-        if !faults.is_empty() {
-            return Err(AppError::Invalid(faults.into_vec()));
-        }
         Ok(Self {
-            key,
-            child: child.to_owned(),
+            about: About::parse(who, "Approve", request_id, rest, child)?,
             force,
-            by: who.name.clone(),
         })
     }
 }
@@ -68,12 +55,12 @@ impl Children {
     /// stored then.
     pub async fn approve(&self, command: Approve) -> Result<(ChildView, u32), AppError> {
         let mut tx = self.store.write().await?;
-        if let Some(answer) = command.key.replay::<Approved>(&*tx).await? {
+        if let Some(answer) = command.about.key.replay::<Approved>(&*tx).await? {
             let child = self.find(&*tx, &answer.child).await?;
             return Ok((view(&*tx, child).await?, answer.replaced));
         }
         let noun = self.scope.child_noun();
-        let mut child = self.find(&*tx, &command.child).await?;
+        let mut child = self.find(&*tx, &command.about.child).await?;
         let Some(name) = child.wished.take() else {
             let name = child.display();
             return Err(AppError::NothingWished { noun, name });
@@ -88,7 +75,10 @@ impl Children {
                 return Err(AppError::ChildReports { noun, name });
             }
             replaced = view(&*tx, holder.clone()).await?.assigned;
-            let why = format!("{} takes its name over, said {}", child.id, command.by);
+            let why = format!(
+                "{} takes its name over, said {}",
+                child.id, command.about.by
+            );
             give_up(&mut *tx, noun, &holder, now, &why).await?;
         }
         child.name = Some(name.clone());
@@ -98,14 +88,20 @@ impl Children {
             namespace: String::new(),
             subject: format!("{noun}/{name}"),
             reason: "Approved".to_owned(),
-            message: format!("it was {before} and has this name now, said {}", command.by),
+            message: format!(
+                "it was {before} and has this name now, said {}",
+                command.about.by
+            ),
         }));
         let answer = Approved {
             child: child.id.to_string(),
             replaced,
         };
         let target = Target::new(noun, &name, "").with(format!("{} was {before}", child.id));
-        let kept = command.key.commit(&*self.store, tx, target, &answer, now);
+        let kept = command
+            .about
+            .key
+            .commit(&*self.store, tx, target, &answer, now);
         kept.await?;
         tracing::info!(child = %name, id = %child.id, before, replaced, "child has the name that it asked for");
         let tx = self.store.read().await?;

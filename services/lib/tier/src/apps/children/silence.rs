@@ -7,23 +7,20 @@ use edgeio_domain::{
     child::{Child, ChildState, Replace},
     ids::{AttachId, ChildId},
     records::Event,
-    violation::Violations,
 };
-use edgeio_server::auth::{Principal, Role};
+use edgeio_server::auth::Principal;
 use edgeio_store::Write;
 use prost::Message;
 
-use super::{ChildView, Children, view};
+use super::{About, ChildView, Children, view};
 use crate::access::Target;
-use crate::apps::{AppError, RequestKey, access};
+use crate::apps::AppError;
 
 /// A checked Release or Fence.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    key: RequestKey,
-    child: String,
+    about: About,
     replace: Replace,
-    by: String,
 }
 
 impl Verdict {
@@ -37,7 +34,10 @@ impl Verdict {
         rest: &M,
         child: &str,
     ) -> Result<Self, AppError> {
-        Self::parse(who, ("Release", Replace::Released), request_id, rest, child)
+        Ok(Self {
+            about: About::parse(who, "Release", request_id, rest, child)?,
+            replace: Replace::Released,
+        })
     }
 
     /// Checks a Fence: `rest` is the request without its `request_id`.
@@ -50,27 +50,9 @@ impl Verdict {
         rest: &M,
         child: &str,
     ) -> Result<Self, AppError> {
-        Self::parse(who, ("Fence", Replace::Fenced), request_id, rest, child)
-    }
-
-    fn parse<M: Message>(
-        who: &Principal,
-        (call, replace): (&'static str, Replace),
-        request_id: String,
-        rest: &M,
-        child: &str,
-    ) -> Result<Self, AppError> {
-        access::role(who, Role::Operator)?;
-        let mut faults = Violations::default();
-        let key = RequestKey::new(who, call, request_id, rest, &mut faults);
-        if !faults.is_empty() {
-            return Err(AppError::Invalid(faults.into_vec()));
-        }
         Ok(Self {
-            key,
-            child: child.to_owned(),
-            replace,
-            by: who.name.clone(),
+            about: About::parse(who, "Fence", request_id, rest, child)?,
+            replace: Replace::Fenced,
         })
     }
 }
@@ -93,12 +75,12 @@ impl Children {
     /// There is none, or it is not silent; nothing was stored then.
     pub async fn judge(&self, verdict: Verdict) -> Result<(ChildView, u32), AppError> {
         let mut tx = self.store.write().await?;
-        if let Some(answer) = verdict.key.replay::<Judged>(&*tx).await? {
+        if let Some(answer) = verdict.about.key.replay::<Judged>(&*tx).await? {
             let child = self.find(&*tx, &answer.child).await?;
             return Ok((view(&*tx, child).await?, answer.given_up));
         }
         let noun = self.scope.child_noun();
-        let child = self.find(&*tx, &verdict.child).await?;
+        let child = self.find(&*tx, &verdict.about.child).await?;
         if let Some(why) = not_silent(child.state) {
             let name = child.display();
             return Err(AppError::NotSilent { noun, name, why });
@@ -118,7 +100,7 @@ impl Children {
             tx.stage(Write::PutMeta(meta));
             let message = format!(
                 "it was fenced by {}: what it runs is replaced, and stopped should it return",
-                verdict.by
+                verdict.about.by
             );
             ("Fenced", message)
         } else {
@@ -128,7 +110,7 @@ impl Children {
             }
             let message = format!(
                 "it was released by {}: what it runs is replaced",
-                verdict.by
+                verdict.about.by
             );
             ("Released", message)
         };
@@ -145,7 +127,10 @@ impl Children {
             given_up: before.assigned,
         };
         let target = Target::new(noun, child.display(), "").with(child.id.to_string());
-        let kept = verdict.key.commit(&*self.store, tx, target, &answer, now);
+        let kept = verdict
+            .about
+            .key
+            .commit(&*self.store, tx, target, &answer, now);
         kept.await?;
         log(&child, reason, before.assigned);
         let assigned = before.assigned;
