@@ -161,6 +161,8 @@ async fn everybody_stays_in_while_authorities_change() -> Result<()> {
             let old_cluster = old_cluster.context("two authorities")?.to_owned();
             again(bed, "root").await?;
             again(bed, "cluster-a").await?;
+            // Whoever has not dialled between the change and the end of the old authority is shut out: the bridge too.
+            has_said(bed, "bridge-a", "attached to the cluster", 2).await?;
             again(bed, "a1").await?;
             bed.ready(&["a1"]).await?;
             eventually(
