@@ -31,7 +31,9 @@ pub(super) fn of(
     };
     let mut kinds: BTreeMap<(&str, &[String]), Vec<Resources>> = BTreeMap::new();
     for worker in children.iter().filter(|c| c.state.takes_work()) {
-        let free = worker.capacity.allocatable - taken.get(&worker.id).copied().unwrap_or_default();
+        // One that has more than it offers by now takes nothing of what is free on others.
+        let left = worker.capacity.allocatable - taken.get(&worker.id).copied().unwrap_or_default();
+        let free = left.max(Resources::default());
         out.workers += 1;
         out.allocatable += worker.capacity.allocatable;
         out.free += free;

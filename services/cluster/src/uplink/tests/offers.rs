@@ -96,3 +96,18 @@ async fn a_job_that_fits_no_single_worker_is_not_invited() {
         offer.free
     );
 }
+
+#[tokio::test]
+async fn a_worker_that_offers_less_than_it_runs_hides_no_room_of_others() {
+    let mut bed = Bed::new().await;
+    bed.worker(50, 4, 4).await;
+    bed.snapshot(vec![run(1), run(2)]).await;
+    bed.plan().await;
+    bed.worker(50, 1, 4).await;
+    bed.worker(51, 1, 4).await;
+    let offer = offer(&mut bed).await;
+    assert_eq!(offer.free.unwrap().cpu_millis, 1000);
+    let buckets = offer.buckets.iter();
+    let free: i64 = buckets.map(|b| b.free.unwrap().cpu_millis).sum();
+    assert_eq!(free, 1000);
+}

@@ -460,3 +460,25 @@ fn can_place(world: &World, action: &Action) -> bool {
                 .any(|a| a.slot == slot.id && a.child == child.id)
     })
 }
+
+#[test]
+fn what_the_parent_does_not_name_stays_while_its_child_is_not_heard_or_compared() {
+    for (state, replace) in [
+        (Suspect, No),
+        (Disconnected, Proven),
+        (Lost, Fenced),
+        (Returning, No),
+    ] {
+        let mut world = world(Disconnect::default());
+        world.slots[0].upstream = Some(crate::records::Upstream {
+            slot: SlotId::default(),
+            generation: 1,
+            recorded: None,
+            hold_until: Time(0),
+            orphan: true,
+            returned: None,
+        });
+        world.set(0, state, replace);
+        assert_eq!(world.plan(), [], "{state:?} {replace:?}");
+    }
+}

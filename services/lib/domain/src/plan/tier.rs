@@ -207,8 +207,9 @@ fn realise(
     }
     // What the parent's snapshot does not name is held, which is to leave it alone: once nothing of it is there any more,
     // nothing is started in its place. It may have been stopped for good since an old copy of the database was made.
+    // A copy that is not heard, or is being compared, is there.
     if slot.upstream.as_ref().is_some_and(|up| up.orphan) && keep.is_none() {
-        if !stopping {
+        if assignments.is_empty() {
             actions.push(Action::RemoveSlot(slot.id));
         }
         return;

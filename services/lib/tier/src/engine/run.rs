@@ -303,6 +303,10 @@ impl Act<'_> {
         };
         assignment.generation += 1;
         assignment.restart_count = restart_count;
+        // What was found running was recorded before anybody knew its spec.
+        if let Ok(demand) = self.demands.get(assignment.spec_hash) {
+            assignment.demand = demand.resources;
+        }
         if desired == Desired::Stop {
             info!(application = %assignment.app.name, service = %assignment.service, ordinal = assignment.ordinal, instance = %id, why = why.sentence(), "stop ordered");
             self.writes.push(Write::PutEvent(Event {

@@ -1,10 +1,13 @@
 //! What a child holds and the database does not know.
 
 use edgeio_domain::{
+    ids::SpecHash,
     lifecycle::Phase,
     records::{Desired, Incarnation, Upstream},
     time::Time,
 };
+use edgeio_link::spec;
+use edgeio_proto::api::v1::{ResourceSpec, ServiceSpec};
 use edgeio_store::Write;
 
 use crate::bed::{Bed, asg, entry, full, part, uuid};
@@ -118,4 +121,30 @@ async fn what_its_slot_waited_for_is_waited_for_no_longer_once_it_is_here() {
     bed.attached(child, 1, vec![running(10)]).await;
     let upstream = bed.slot(10).await.unwrap().upstream.unwrap();
     assert_eq!(upstream.recorded, None);
+}
+
+#[tokio::test]
+async fn what_is_adopted_takes_the_room_that_its_spec_says() {
+    let bed = Bed::new();
+    let child = bed.child(1).await;
+    let (_, body) = spec::encode(&ServiceSpec {
+        name: "web".to_owned(),
+        runtime: "process".to_owned(),
+        command: vec!["/bin/web".to_owned()],
+        resources: Some(ResourceSpec {
+            cpu: "100m".to_owned(),
+            memory: String::new(),
+        }),
+        ..Default::default()
+    });
+    bed.order(child, 10, 1, Desired::Run).await;
+    bed.write([
+        Write::DeleteAssignment(asg(10)),
+        Write::PutSpec(SpecHash([1; 32]), body),
+    ])
+    .await;
+    bed.attached(child, 1, vec![running(10)]).await;
+    bed.plan().await;
+    let row = bed.row(10).await.unwrap();
+    assert_eq!((row.desired, row.demand.cpu_millis), (Desired::Run, 100));
 }
