@@ -63,7 +63,7 @@ pub enum Command {
     Apply(apply::Args),
     /// List applications, services, instances, clusters, workers, or what is held.
     Get(get::Args),
-    /// Show one application or instance in full, with reasons.
+    /// Show one application, instance, worker or cluster in full, with reasons.
     Describe(describe::Args),
     /// Set how many replicas of a service run.
     Scale(scale::Args),

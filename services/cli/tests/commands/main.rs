@@ -494,6 +494,8 @@ async fn every_command_explains_itself_with_an_example() {
         vec!["get"],
         vec!["describe", "app"],
         vec!["describe", "instance"],
+        vec!["describe", "worker"],
+        vec!["describe", "cluster"],
         vec!["scale"],
         vec!["delete"],
         vec!["release", "cluster"],

@@ -1,5 +1,6 @@
-//! `edgeio describe`: one application or instance in full, with the reasons for where it stands.
+//! `edgeio describe`: one application, instance, worker or cluster in full, with the reasons for where it stands.
 
+mod child;
 mod show;
 
 use edgeio_proto::api::v1::{Application, Instance};
@@ -24,7 +25,16 @@ Examples:
   edgeio describe instance hello/web/0            application, service and replica
   edgeio describe instance 0199f3a1-7c             an id or its beginning, as `edgeio get instances` shows it";
 
-/// Show one application or instance in full, with reasons.
+const WORKER_HELP: &str = "\
+Examples:
+  edgeio describe worker a1 --server HOST:10100    a cluster knows its workers";
+
+const CLUSTER_HELP: &str = "\
+Examples:
+  edgeio describe cluster north
+  edgeio describe cluster north -o json";
+
+/// Show one application, instance, worker or cluster in full, with reasons.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to show.
@@ -41,6 +51,22 @@ pub enum What {
     /// One instance: phase, reason, exit code, restarts, last output; and why it has no place
     #[command(after_help = INSTANCE_HELP)]
     Instance(InstanceArgs),
+    /// One worker, at its cluster: the machine, its runtimes, what is free, whether it is heard, and what runs there
+    #[command(after_help = WORKER_HELP)]
+    Worker(ChildArgs),
+    /// One cluster, at the root: what is free on which kinds of workers, whether it is heard, and what runs there
+    #[command(after_help = CLUSTER_HELP)]
+    Cluster(ChildArgs),
+}
+
+/// Which worker or cluster.
+#[derive(Debug, clap::Args)]
+pub struct ChildArgs {
+    /// Its name or id
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    #[command(flatten)]
+    pub format: FormatArgs,
 }
 
 /// Which application.
@@ -85,6 +111,26 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
             match args.format.output {
                 Format::Json => json::pretty(&json::value("edgeio.api.v1.Instance", &instance)?),
                 Format::Table => show::instance(&instance),
+            }
+        }
+        What::Worker(args) => {
+            let (worker, instances) = child::worker(&remote, &args.name).await?;
+            match args.format.output {
+                Format::Json => {
+                    let worker = json::value("edgeio.cluster.v1.Worker", &worker)?;
+                    json::pretty(&json!({"worker": worker, "instances": all_json(&instances)?}))
+                }
+                Format::Table => child::show_worker(&worker, &instances),
+            }
+        }
+        What::Cluster(args) => {
+            let (cluster, instances) = child::cluster(&remote, &args.name).await?;
+            match args.format.output {
+                Format::Json => {
+                    let cluster = json::value("edgeio.root.v1.Cluster", &cluster)?;
+                    json::pretty(&json!({"cluster": cluster, "instances": all_json(&instances)?}))
+                }
+                Format::Table => child::show_cluster(&cluster, &instances),
             }
         }
     };
@@ -144,12 +190,15 @@ fn malformed(wanted: &str) -> CliError {
 }
 
 fn application_json(application: &Application, instances: &[Instance]) -> Result<String, CliError> {
-    let instances: Result<Vec<_>, CliError> = instances
-        .iter()
-        .map(|i| json::value("edgeio.api.v1.Instance", i))
-        .collect();
     Ok(json::pretty(&json!({
         "application": json::value("edgeio.api.v1.Application", application)?,
-        "instances": instances?,
+        "instances": all_json(instances)?,
     })))
+}
+
+fn all_json(instances: &[Instance]) -> Result<Vec<serde_json::Value>, CliError> {
+    instances
+        .iter()
+        .map(|i| json::value("edgeio.api.v1.Instance", i))
+        .collect()
 }

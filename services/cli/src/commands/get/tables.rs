@@ -245,7 +245,7 @@ fn amounts(capacity: Option<&Capacity>) -> [String; 2] {
 }
 
 /// A state, with how long the child is silent and whether what it runs is replaced.
-fn silence(noun: &str, state: String, replacement: &str, silent_ms: u64) -> String {
+pub(crate) fn silence(noun: &str, state: String, replacement: &str, silent_ms: u64) -> String {
     let mut text = state;
     if silent_ms > 0 {
         let _ = write!(text, " {}", short(Duration::from_millis(silent_ms)));
