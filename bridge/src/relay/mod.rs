@@ -43,6 +43,9 @@ const BACKOFF: BackoffPolicy = BackoffPolicy {
     healthy: Duration::from_secs(10),
 };
 
+/// A session that lived for less than this is not begun again at once, whatever the cluster says.
+const STEADY: Duration = Duration::from_millis(100);
+
 /// A bridge cannot run. What may pass, such as a cluster or broker that is away, is waited for and never an error.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -164,6 +167,12 @@ impl Relay {
             let mut lived = Duration::ZERO;
             match ended {
                 Ok(Ended::Stopped) => return,
+                Ok(Ended::Old) if began.elapsed() > STEADY => {
+                    tracing::info!(bridge = %self.id, "the connection to the cluster is old, coming on a new one");
+                    continue;
+                }
+                // So soon again: as if it were away.
+                Ok(Ended::Old) => {}
                 Ok(Ended::ByCluster(reason)) => {
                     lived = began.elapsed();
                     tracing::warn!(bridge = %self.id, %reason, "detached from the cluster");

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use edgeio_client::{ChannelError, Dialer, Options, Signer, Target, takes_no_credential};
+use edgeio_client::{
+    ChannelError, Dialer, Options, Signer, Target, is_connection_old, takes_no_credential,
+};
 use edgeio_proto::cluster::v1::bridge_service_client::BridgeServiceClient;
 use edgeio_proto::cluster::v1::{BridgeHello, JoinRequest};
 use edgeio_server::config::JoinConfig;
@@ -56,6 +58,8 @@ pub(super) struct Session<'a> {
 pub(super) enum Ended {
     /// A stop was asked for.
     Stopped,
+    /// The cluster only asks to come on a new connection.
+    Old,
     /// The cluster, or the path to it, ended the stream.
     ByCluster(String),
 }
@@ -147,7 +151,7 @@ impl Session<'_> {
                     tracing::warn!(bridge = %self.id, "the cluster did not take what was left");
                 }
             }
-            Ended::ByCluster(_) => {
+            Ended::ByCluster(_) | Ended::Old => {
                 over.cancel();
                 let _ = timeout(LEAVE_PATIENCE, up.keep_rest()).await;
             }
@@ -258,6 +262,7 @@ impl Session<'_> {
 
 fn by_cluster(ended: Result<(), Status>) -> Ended {
     Ended::ByCluster(match ended {
+        Err(status) if is_connection_old(&status) => return Ended::Old,
         Ok(()) => "it ended the stream".to_owned(),
         Err(status) => format!("{:?}: {}", status.code(), status.message()),
     })

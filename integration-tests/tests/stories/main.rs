@@ -4,6 +4,7 @@
 //! finds left behind at its end, fails it: see `testbed`.
 
 mod absent;
+mod ages;
 mod autonomy;
 mod bridges;
 mod climbs;

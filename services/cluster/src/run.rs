@@ -152,7 +152,7 @@ impl Cluster {
         let recording = tokio::spawn(recorder.run(stop.clone()));
         let api = Api::new(Arc::new(auth))
             .denials(Arc::new(denials))
-            .reflection(config.serve.reflection)
+            .configured(&config.serve)
             .service(application_service(apps, stop.clone()))
             .service(access_service(Access::new(&context)))
             .service(join_service(joins))

@@ -109,7 +109,7 @@ impl Root {
         );
         let api = Api::new(Arc::new(auth))
             .denials(denials)
-            .reflection(config.serve.reflection)
+            .configured(&config.serve)
             .service(application_service(apps, stop.clone()))
             .service(access_service(Access::new(&context)))
             .service(cluster_service(children, stop.clone()))

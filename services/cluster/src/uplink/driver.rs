@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use edgeio_client::{Backoff, Dialer, Options, Signer, Target, takes_no_credential};
+use edgeio_client::{
+    Backoff, Dialer, Options, Signer, Target, is_connection_old, takes_no_credential,
+};
 use edgeio_domain::ids::AttachId;
 use edgeio_proto::root::v1::{
     AttachRequest, AttachResponse, RegisterRequest,
@@ -21,6 +23,9 @@ use super::{LONGEST_SLEEP, Uplink, address};
 const QUEUE: usize = 64;
 /// How long to wait after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A session that lived for less than this is not begun again at once, whatever the root says.
+const STEADY: Duration = Duration::from_millis(100);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +78,13 @@ pub async fn run(context: Context, mut uplink: Uplink, target: Target, dial: Dia
         };
         uplink.disconnect();
         let lived = context.clock.boot().since(began);
+        if let Err(Lost::Root(status)) = &ended
+            && is_connection_old(status)
+            && lived > STEADY
+        {
+            info!(root = %target, "the connection to the root is old, coming on a new one");
+            continue;
+        }
         let pause = backoff.pause(lived);
         match ended {
             // The first attempts of a start, and a root that is restarted, are everyday life.

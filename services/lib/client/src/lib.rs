@@ -17,6 +17,6 @@ pub use channel::{ChannelError, Options, connect, connect_now};
 pub use dial::{CaHash, CaHashError, DialError, Dialer, Proxy, ProxyError, Trust};
 pub use explain::{Failure, explain_status, printable};
 pub use machine::{MachineKey, MachineKeyError, Signer, takes_no_credential};
-pub use retry::{Repeat, is_transient, retry};
+pub use retry::{Repeat, is_connection_old, is_transient, retry};
 pub use target::{Target, TargetError};
 pub use watch::{Resumable, WatchEvent, resume};

@@ -76,6 +76,14 @@ pub fn is_transient(status: &Status) -> bool {
     }
 }
 
+/// Whether the server only asks to come again on another connection, since the one of this stream is old: nothing is wrong, and
+/// whoever comes again at once finds all as it was.
+#[must_use]
+pub fn is_connection_old(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    status.code() == Code::Unavailable && info.is_some_and(|info| info.reason == "CONNECTION_OLD")
+}
+
 /// Whether a status was made by our own transport rather than sent by a server.
 pub(crate) fn is_transport(status: &Status) -> bool {
     // The end of our own patience comes through the transport too; it says nothing of the path.

@@ -15,7 +15,7 @@ use tonic::{Code, Response, Status, Streaming};
 use tonic_types::StatusExt as _;
 
 use crate::backoff::Backoff;
-use crate::retry::{asked_pause, is_transient};
+use crate::retry::{asked_pause, is_connection_old, is_transient};
 
 /// The reason of OUT_OF_RANGE when a token is older than what the server keeps.
 const COMPACTED: &str = "REVISION_COMPACTED";
@@ -53,6 +53,9 @@ pub enum WatchEvent<M> {
     /// The place is lost: forget all that this watch told. What exists follows.
     Restarted,
 }
+
+/// A stream that lived for less than this is not begun again at once, whatever the server says.
+const STEADY: Duration = Duration::from_millis(100);
 
 type Opening<M> = Pin<Box<dyn Future<Output = Result<M, Status>> + Send>>;
 
@@ -156,6 +159,10 @@ where
                     Some(Ok(message)) => {
                         message.token().clone_into(&mut self.token);
                         return Some(Ok(WatchEvent::Message(message)));
+                    }
+                    // Not worth a word to anybody. The next attempt pauses if it fails.
+                    Some(Err(status)) if is_connection_old(&status) && since.elapsed() > STEADY => {
+                        self.state = State::Waiting(Duration::ZERO);
                     }
                     Some(Err(status)) => {
                         let lived = since.elapsed();
@@ -288,6 +295,34 @@ mod tests {
         .await;
         assert_eq!(asked, ["start", "", "", "y"]);
         assert_eq!(seen[..4], ["restarted", "x", "restarted", "y"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_connection_is_no_interruption() {
+        let details = ErrorDetails::with_error_info("CONNECTION_OLD", "edgeio", HashMap::new());
+        let old = Status::with_error_details(Code::Unavailable, "old", details);
+        let ends_with = |token: &'static str| {
+            let old = old.clone();
+            let later = futures::stream::once(async move {
+                tokio::time::sleep(STEADY * 2).await;
+                Err(old)
+            });
+            futures::stream::iter([Ok(Tick(token))])
+                .chain(later)
+                .boxed()
+        };
+        let script = Mutex::new(VecDeque::from([ends_with("a"), ends_with("b")]));
+        let events = streams("start".to_owned(), Backoff::default(), move |token| {
+            let next = script.lock().unwrap().pop_front();
+            Box::pin(async move { next.ok_or_else(|| Status::permission_denied(token)) })
+                as Opening<BoxStream<'static, Result<Tick, Status>>>
+        });
+        let begun = Instant::now();
+        let seen: Vec<String> = events.map(|event| format!("{event:?}")).collect().await;
+        assert_eq!(seen.len(), 3, "{seen:?}");
+        assert!(seen[0].contains("Tick(\"a\")") && seen[1].contains("Tick(\"b\")"));
+        assert!(seen[2].contains("PermissionDenied") && seen[2].contains("\"b\""));
+        assert_eq!(begun.elapsed(), STEADY * 4, "no pause");
     }
 
     #[tokio::test(start_paused = true)]

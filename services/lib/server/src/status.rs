@@ -14,6 +14,9 @@ use tonic_types::{ErrorDetails, FieldViolation as Violation, StatusExt as _};
 /// The domain of our reasons in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "edgeio";
 
+/// The reason for which streams of an old connection end. Its client begins them again at once (see `edgeio-client`).
+const CONNECTION_OLD: &str = "CONNECTION_OLD";
+
 /// What went wrong, in the caller's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -157,13 +160,20 @@ pub enum Refusal {
     /// A handler runs without the layer that authenticates.
     #[error("no principal in the request")]
     NoPrincipal,
+    /// The caller calls more often than it may.
+    #[error("too many such calls: try again in {} ms", .0.as_millis())]
+    TooMany(Duration),
+    /// The call's connection is old.
+    #[error("this connection is old: call again on a new one")]
+    ConnectionOld,
 }
 
 impl Classify for Refusal {
     fn kind(&self) -> Kind {
         match self {
-            Self::Stopping => Kind::Unavailable,
+            Self::Stopping | Self::ConnectionOld => Kind::Unavailable,
             Self::Unreadable(_) => Kind::InvalidInput,
+            Self::TooMany(_) => Kind::Exhausted,
             Self::Panicked(_) | Self::NoPrincipal => Kind::Internal,
         }
     }
@@ -173,15 +183,24 @@ impl Classify for Refusal {
             Self::Panicked(_) => "PANIC",
             Self::Unreadable(_) => "REQUEST_UNREADABLE",
             Self::NoPrincipal => "NO_PRINCIPAL",
+            Self::TooMany(_) => "RATE_LIMITED",
+            Self::ConnectionOld => CONNECTION_OLD,
         }
     }
     fn retry_after(&self) -> Option<Duration> {
         match self {
             // About what a restart of one process takes.
             Self::Stopping => Some(Duration::from_secs(1)),
+            Self::ConnectionOld => Some(Duration::ZERO),
+            Self::TooMany(pause) => Some(*pause),
             Self::Unreadable(_) | Self::Panicked(_) | Self::NoPrincipal => None,
         }
     }
+}
+
+/// The status that ends a stream when its connection is old.
+pub(crate) fn connection_old() -> Status {
+    status(&Refusal::ConnectionOld)
 }
 
 /// The status that ends a stream when the server stops.

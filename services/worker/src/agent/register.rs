@@ -61,7 +61,11 @@ impl AttemptError {
         match self {
             Self::Late => true,
             Self::Refused(status) => {
-                matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+                // A cluster that many join at once asks some of them to come later.
+                matches!(
+                    status.code(),
+                    Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted
+                )
             }
             Self::Target(_) | Self::Channel(_) | Self::Identity(_) | Self::Token(_) => false,
         }

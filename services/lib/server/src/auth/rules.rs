@@ -39,6 +39,7 @@ pub struct Rule {
     machines: Vec<PrincipalKind>,
     known: bool,
     open: bool,
+    streams: bool,
 }
 
 /// Why somebody may not call a method.
@@ -89,7 +90,7 @@ impl Classify for Refused {
 }
 
 impl Rule {
-    fn read(rule: &options::Rule) -> Option<Self> {
+    fn read(rule: &options::Rule, streams: bool) -> Option<Self> {
         let role = match rule.role() {
             options::Role::Unspecified => None,
             options::Role::Viewer => Some(Role::Viewer),
@@ -110,9 +111,22 @@ impl Rule {
             machines: kinds.flatten().collect(),
             known: rule.known,
             open: rule.open,
+            streams,
         };
         let somebody = rule.role.is_some() || !rule.machines.is_empty() || rule.known || rule.open;
         somebody.then_some(rule)
+    }
+
+    /// Whether it is for who may do more than read.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.role.is_some_and(|(role, _)| role > Role::Viewer)
+    }
+
+    /// Whether the answer is a stream, which lasts.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.streams
     }
 
     /// Whether this caller may call.
@@ -175,7 +189,8 @@ impl Rules {
             }
             let value = options.get_extension(&option);
             let bytes = value.as_message()?.encode_to_vec();
-            Rule::read(&options::Rule::decode(bytes.as_slice()).ok()?)
+            let rule = options::Rule::decode(bytes.as_slice()).ok()?;
+            Rule::read(&rule, method.is_server_streaming())
         };
         let mut rules = HashMap::new();
         for name in services {
@@ -217,6 +232,7 @@ mod tests {
             machines: machines.to_vec(),
             known: false,
             open: false,
+            streams: false,
         }
     }
 
@@ -243,6 +259,11 @@ mod tests {
             .get("/edgeio.api.v1.ApplicationService/Apply")
             .unwrap();
         assert_eq!(apply.role, Some((Role::Deployer, Scope::Namespace)));
+        assert!(apply.changes() && !apply.streams());
+        let watch = rules
+            .get("/edgeio.api.v1.ApplicationService/Watch")
+            .unwrap();
+        assert!(watch.streams() && !watch.changes());
     }
 
     #[test]
@@ -250,7 +271,7 @@ mod tests {
         let error = Rules::of(["edgeio.api.v1.NoService"]).unwrap_err();
         assert!(error.to_string().contains("edgeio.api.v1.NoService"));
         // One that is described without a rule: health has none of ours.
-        assert_eq!(Rule::read(&options::Rule::default()), None);
+        assert_eq!(Rule::read(&options::Rule::default(), false), None);
     }
 
     #[test]

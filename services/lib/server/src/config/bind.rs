@@ -25,6 +25,28 @@ crate::config! {
         /// What a call without credentials may do: `viewer`, `deployer`, `namespace-admin`,
         /// `operator` or `admin`.
         pub local_role: Role = Role::Admin,
+        /// How many machines may join from one address in a second, on the average; 0 is without a limit. Calls from this
+        /// machine are not counted unless `limit_local`.
+        // A site's machines often share one address. 10,000 that lost their cluster's database are back within 20 minutes;
+        // who tries out tokens learns nothing at 10 a second.
+        pub register_rate: f64 = 10.0,
+        /// How many machines may join from one address at once.
+        pub register_burst: u32 = 100,
+        /// How many changes one user may make in a second, on the average; 0 is without a limit. Who needs no credential is
+        /// not counted unless `limit_local`.
+        // A person makes one; a pipeline that applies a hundred applications waits some seconds.
+        pub mutate_rate: f64 = 20.0,
+        /// How many changes one user may make at once.
+        pub mutate_burst: u32 = 50,
+        /// How many streams (watches, sessions) one user or machine may have open; 0 is without a limit.
+        // A person has a few, a machine one and, while it changes over, another.
+        pub streams: u32 = 50,
+        /// Hold callers on this machine, and those who need no credential, to these rates as well. They are tests, scripts and
+        /// `edgeio dev`, and could do worse; behind a proxy on this machine they are everybody.
+        pub limit_local: bool = false,
+        /// How old a connection gets, on the average, until its client is asked to dial again, so that clients spread over the
+        /// servers behind a balancer; 0 is without a limit. Nothing is lost by it.
+        pub connection_age: Duration = Duration::from_secs(30 * 60),
         /// Answer questions about the API's own form (gRPC reflection), so that `grpcurl HOST list` works. It says nothing
         /// that is not public.
         pub reflection: bool = true,

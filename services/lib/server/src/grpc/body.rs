@@ -15,7 +15,7 @@ use tracing::Span;
 
 use super::inflight::Ticket;
 use super::layer::panicked;
-use crate::shutdown::Shutdown;
+use super::rates::Streaming;
 
 /// Writes the one line of a call when it is dropped, which is when the call ends however it ends.
 pub(super) struct Finish {
@@ -24,6 +24,7 @@ pub(super) struct Finish {
     begun: Instant,
     code: Option<Code>,
     _ticket: Ticket,
+    _streaming: Option<Streaming>,
 }
 
 impl Finish {
@@ -34,7 +35,14 @@ impl Finish {
             begun: Instant::now(),
             code: None,
             _ticket: ticket,
+            _streaming: None,
         }
+    }
+
+    /// The same for a call that is counted as long as it is open.
+    pub(super) fn with(mut self, streaming: Option<Streaming>) -> Self {
+        self._streaming = streaming;
+        self
     }
 
     fn read(&mut self, headers: &HeaderMap) {
@@ -85,7 +93,23 @@ const fn code_name(code: Code) -> &'static str {
 pub(super) struct Tracked {
     inner: Option<Body>,
     finish: Finish,
-    stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    end: Option<End>,
+}
+
+/// What ends a body that does not end by itself.
+pub(super) struct End {
+    when: Pin<Box<dyn Future<Output = ()> + Send>>,
+    with: fn() -> Status,
+}
+
+impl End {
+    pub(super) fn new(
+        when: impl Future<Output = ()> + Send + 'static,
+        with: fn() -> Status,
+    ) -> Self {
+        let when = Box::pin(when);
+        Self { when, with }
+    }
 }
 
 impl Tracked {
@@ -93,15 +117,14 @@ impl Tracked {
         inner: Body,
         headers: &HeaderMap,
         mut finish: Finish,
-        ends_at: Option<Shutdown>,
+        end: Option<End>,
     ) -> Self {
         // An answer that is only an error has its code in the headers.
         finish.read(headers);
-        let stop = ends_at.map(|stop| Box::pin(stop.wait()) as Pin<Box<_>>);
         Self {
             inner: Some(inner),
             finish,
-            stop,
+            end,
         }
     }
 
@@ -130,12 +153,11 @@ impl http_body::Body for Tracked {
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(None);
         };
-        if this
-            .stop
-            .as_mut()
-            .is_some_and(|stop| stop.as_mut().poll(context).is_ready())
+        if let Some(end) = &mut this.end
+            && end.when.as_mut().poll(context).is_ready()
         {
-            return this.end_with(&crate::status::stopping());
+            let status = (end.with)();
+            return this.end_with(&status);
         }
         let polled = {
             let _entered = this.finish.span.enter();

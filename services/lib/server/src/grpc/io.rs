@@ -15,11 +15,11 @@ use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+use tonic::transport::server::{Connected, TcpIncoming};
 
 use super::handshakes::Handshakes;
 use super::opening::Opening;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, Trigger};
 use crate::tls::Tls;
 
 /// Why a socket could not be bound.
@@ -99,17 +99,21 @@ impl Incoming {
         }
     }
 
-    fn connection(&self, socket: Socket) -> Connection {
-        Connection {
+    fn connection(&self, socket: Socket) -> (Connection, Life) {
+        let ((old, is_old), (here, gone)) = (Shutdown::new(), Shutdown::new());
+        let connection = Connection {
             socket,
             cut: Box::pin(self.cut.wait()),
             opening: Some(Opening::within(self.opens_within)),
-        }
+            is_old,
+            _here: here,
+        };
+        (connection, Life { old, gone })
     }
 }
 
 impl Stream for Incoming {
-    type Item = io::Result<Connection>;
+    type Item = io::Result<(Connection, Life)>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
@@ -136,21 +140,44 @@ enum Socket {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// The other end of a connection's life.
+pub(super) struct Life {
+    /// Tells its calls that it is old.
+    pub(super) old: Trigger,
+    /// Fired when it has ended.
+    pub(super) gone: Shutdown,
+}
+
+/// Where a call came from, in its extensions.
+#[derive(Clone)]
+pub(super) struct Origin {
+    pub(super) address: Option<SocketAddr>,
+    /// Fired when the connection is old.
+    pub(super) is_old: Shutdown,
+}
+
 /// A connection that ends when the cut is fired.
 pub(super) struct Connection {
     socket: Socket,
     cut: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Until its first words have come.
     opening: Option<Opening>,
+    is_old: Shutdown,
+    /// Dropped with it, which fires `Life::gone`.
+    _here: Trigger,
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Origin;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        match &self.socket {
-            Socket::Plain(socket) => socket.connect_info(),
-            Socket::Tls(stream) => stream.get_ref().0.connect_info(),
+    fn connect_info(&self) -> Origin {
+        let socket = match &self.socket {
+            Socket::Plain(socket) => socket,
+            Socket::Tls(stream) => stream.get_ref().0,
+        };
+        Origin {
+            address: socket.peer_addr().ok(),
+            is_old: self.is_old.clone(),
         }
     }
 }

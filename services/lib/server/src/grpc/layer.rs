@@ -7,23 +7,25 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use futures::FutureExt as _;
 use http::{HeaderName, HeaderValue, Request, Response};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
-use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::body::{Finish, Tracked};
+use super::body::{End, Finish, Tracked};
 use super::inflight::InFlight;
+use super::io::Origin;
+use super::rates::{Meter, Streaming, TooMany};
 use super::unreadable::blame;
 use crate::auth::rules::Rules;
 use crate::auth::{Authenticate, CallInfo, Denial, Denials, Peer, Principal, identify};
 use crate::shutdown::Shutdown;
-use crate::status::{Refusal, status};
+use crate::status::{Refusal, connection_old, status, stopping};
 
 /// The header that names a call in logs and in answers.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -61,6 +63,11 @@ fn is_infrastructure(method: &str) -> bool {
     method.starts_with("/grpc.health.") || method.starts_with("/grpc.reflection.")
 }
 
+/// Streams whose clients resume them where they were, so that they may be ended when their connection is old.
+fn is_resumed(method: &str) -> bool {
+    matches!(method.rsplit('/').next(), Some("Watch" | "Attach"))
+}
+
 /// What all calls share.
 #[derive(Clone)]
 pub(super) struct Shared {
@@ -68,6 +75,7 @@ pub(super) struct Shared {
     pub(super) rules: Arc<Rules>,
     pub(super) denials: Arc<dyn Denials>,
     pub(super) in_flight: InFlight,
+    pub(super) meter: Meter,
     pub(super) stop: Shutdown,
 }
 
@@ -80,7 +88,7 @@ impl Shared {
         metadata: &MetadataMap,
         peer: &Peer,
         call: CallInfo,
-    ) -> Result<Principal, Status> {
+    ) -> Result<(Principal, Option<Streaming>), Status> {
         let mut who = match identify(&*self.auth, metadata, peer).await {
             Ok(who) => who,
             Err(refused) => {
@@ -91,10 +99,13 @@ impl Shared {
         };
         who.call = call;
         let Some(rule) = self.rules.get(method) else {
-            return Ok(who);
+            return Ok((who, None));
         };
         match rule.admit(&who) {
-            Ok(()) => Ok(who),
+            Ok(()) => match self.meter.admit(method, rule, &who, peer, Instant::now()) {
+                Ok(streaming) => Ok((who, streaming)),
+                Err(TooMany { pause }) => Err(status(&Refusal::TooMany(pause))),
+            },
             Err(refused) => {
                 self.denials.denied(Denial {
                     who,
@@ -162,12 +173,11 @@ where
         let method = request.uri().path().to_owned();
         let infrastructure = is_infrastructure(&method);
         let id = RequestId::of(&request);
+        let origin = request.extensions().get::<Origin>().cloned();
         let peer = Peer {
-            address: request
-                .extensions()
-                .get::<TcpConnectInfo>()
-                .and_then(|tcp| tcp.remote_addr),
+            address: origin.as_ref().and_then(|origin| origin.address),
         };
+        let resumed = is_resumed(&method);
         let span = tracing::info_span!(
             "rpc",
             %method,
@@ -183,7 +193,7 @@ where
         let handled = {
             let span = span.clone();
             async move {
-                let mut caller = None;
+                let (mut caller, mut streaming) = (None, None);
                 if !infrastructure {
                     let metadata = MetadataMap::from_headers(request.headers().clone());
                     let call = CallInfo {
@@ -191,12 +201,13 @@ where
                         source: peer.address,
                     };
                     match shared.admit(&method, &metadata, &peer, call).await {
-                        Ok(principal) => {
+                        Ok((principal, open)) => {
+                            streaming = open;
                             span.record("principal", &principal.name);
                             caller = Some(principal.clone());
                             request.extensions_mut().insert(principal);
                         }
-                        Err(refused) => return refused.into_http(),
+                        Err(refused) => return (refused.into_http(), None),
                     }
                 }
                 let Ok(response) = inner.call(request).await;
@@ -204,21 +215,25 @@ where
                 if let (Some(who), Some(why)) = (caller, forbidden(&response)) {
                     shared.denials.denied(Denial { who, method, why });
                 }
-                response
+                (response, streaming)
             }
         };
         let future = async move {
-            let response = match AssertUnwindSafe(handled).catch_unwind().await {
-                Ok(response) => response,
-                Err(panic) => panicked(&*panic).into_http(),
+            let (response, streaming) = match AssertUnwindSafe(handled).catch_unwind().await {
+                Ok(answer) => answer,
+                Err(panic) => (panicked(&*panic).into_http(), None),
             };
             let (mut parts, body) = response.into_parts();
             if let Ok(value) = HeaderValue::from_str(&id.0) {
                 parts.headers.insert(REQUEST_ID, value);
             }
-            // Health watches never end by themselves; nothing but the stop ends them.
-            let ends_at = infrastructure.then_some(stop);
-            let body = Tracked::new(body, &parts.headers, finish, ends_at);
+            let end = match origin {
+                // Health watches never end by themselves; nothing but the stop ends them.
+                _ if infrastructure => Some(End::new(stop.wait(), stopping)),
+                Some(origin) if resumed => Some(End::new(origin.is_old.wait(), connection_old)),
+                Some(_) | None => None,
+            };
+            let body = Tracked::new(body, &parts.headers, finish.with(streaming), end);
             Ok(Response::from_parts(parts, Body::new(body)))
         };
         Box::pin(future.instrument(span))

@@ -1,4 +1,4 @@
-//! What one client may take of a server. tonic's own defaults are open: no stream limit, no
+//! What clients may take of a server. tonic's own defaults are open: no stream limit, no
 //! timeout, no keepalive, unlimited encoding.
 
 use std::time::Duration;
@@ -13,14 +13,15 @@ pub const MAX_DECODED_BYTES: usize = 1024 * 1024;
 /// each) just fits, and tonic clients read 4 MiB by default.
 pub const MAX_ENCODED_BYTES: usize = 4 * 1024 * 1024;
 
-/// Limits of the transport, each a connection's.
+/// Limits of the transport, each a connection's unless it says otherwise.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Open calls, watches included. h2's usual advice: the lowest value that lets one browser or
     /// one CLI do all it wants.
     pub streams: u32,
     /// Calls whose handler has not answered yet; more are refused with RESOURCE_EXHAUSTED rather
-    /// than queued, so that an overloaded server stays quick to say so.
+    /// than queued, so that an overloaded server stays quick to say so. There is no such limit for all connections together: a
+    /// few hundred that begin calls and never send their requests would shut everybody out by it.
     pub unanswered: usize,
     /// How long a handler may take until it answers. For a stream that is until it begins, not
     /// until it ends. Longer than any database wait (5 s), shorter than a user's patience.
@@ -33,6 +34,8 @@ pub struct Limits {
     pub keepalive_interval: Duration,
     /// How long that question may stay without an answer before the connection is closed.
     pub keepalive_timeout: Duration,
+    /// How old a connection gets, on the average; then its client is asked to dial again. Zero is without a limit.
+    pub connection_age: Duration,
     /// Bytes of a call's metadata. h2's default of 16 MiB lets every call cost that much.
     pub header_bytes: u32,
 }
@@ -46,6 +49,7 @@ impl Default for Limits {
             opens_within: Duration::from_secs(10),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
+            connection_age: Duration::from_secs(30 * 60),
             header_bytes: 16 * 1024,
         }
     }

@@ -4,16 +4,17 @@
 //! a span a call, panics caught, callers authenticated. [`Api::serve`] ends under one deadline:
 //! readiness goes down, accepting stops, open calls drain, and what is still open is cut and named.
 //!
-//! Deliberately absent: gRPC-Web, and `max_connection_age` (worth
-//! its reconnects only behind a load balancer, and a child must first know to attach again before).
+//! Deliberately absent: gRPC-Web.
 
 mod body;
+mod connections;
 mod handshakes;
 mod inflight;
 mod io;
 mod layer;
 mod limits;
 mod opening;
+mod rates;
 mod reflection;
 mod unreadable;
 
@@ -36,9 +37,11 @@ use tower::Service;
 
 use crate::auth::rules::{Rules, RulesError};
 use crate::auth::{Authenticate, Denials, Unheard};
+use crate::config::ServeConfig;
 use crate::shutdown::Shutdown;
 use io::Incoming;
 use layer::{ChassisLayer, Shared};
+use rates::{Meter, Rates};
 
 /// How long after the cut the connections' tasks may take to notice. They are woken at once; this
 /// only bounds a defect.
@@ -58,9 +61,6 @@ pub enum ServeError {
     /// A service or method has no rule of who may call it.
     #[error("serve only what has a rule")]
     Rules(#[from] RulesError),
-    /// The transport failed.
-    #[error("serve gRPC")]
-    Transport(#[source] tonic::transport::Error),
 }
 
 /// How a server ended.
@@ -77,6 +77,7 @@ pub enum Served {
 pub struct Api {
     auth: Arc<dyn Authenticate>,
     limits: Limits,
+    rates: Rates,
     routes: RoutesBuilder,
     names: Vec<&'static str>,
     health: HealthReporter,
@@ -104,6 +105,7 @@ impl Api {
         Self {
             auth,
             limits,
+            rates: Rates::default(),
             routes,
             names: Vec::new(),
             health,
@@ -128,6 +130,14 @@ impl Api {
         self.routes.add_service(service);
         self.names.push(S::NAME);
         self
+    }
+
+    /// Takes the limits and rates that an operator may change, and whether reflection is served.
+    #[must_use]
+    pub fn configured(mut self, serve: &ServeConfig) -> Self {
+        self.rates = Rates::from(serve);
+        self.limits.connection_age = serve.connection_age;
+        self.reflection(serve.reflection)
     }
 
     /// Replaces the limits.
@@ -169,7 +179,7 @@ impl Api {
     /// Handlers of long streams end them by [`Shutdown::end`]; one that does not is cut.
     ///
     /// # Errors
-    /// When a method has no rule of who may call it, when the transport fails, or the proto crate's descriptor set cannot be decoded.
+    /// When a method has no rule of who may call it, or the proto crate's descriptor set cannot be decoded.
     pub async fn serve(
         mut self,
         listener: Listener,
@@ -193,10 +203,12 @@ impl Api {
             auth: self.auth,
             rules: Arc::new(rules),
             denials: self.denials,
+            meter: Meter::new(self.rates),
             in_flight: self.in_flight.clone(),
             stop: stop.clone(),
         });
         let (health, names) = (self.health, self.names);
+        let (leaving, leave) = Shutdown::new();
         let readiness_down = {
             let stop = stop.clone();
             async move {
@@ -206,28 +218,29 @@ impl Api {
                         .set_service_status(name, ServingStatus::NotServing)
                         .await;
                 }
+                leaving.fire();
             }
         };
-        let serving = self
-            .limits
-            .apply(Server::builder())
-            .layer(layer)
-            .add_routes(self.routes.routes())
-            .serve_with_incoming_shutdown(
-                Incoming::new(listener, cut_token, self.limits.opens_within),
-                readiness_down,
+        let mut calls = self.limits.apply(Server::builder()).layer(layer);
+        let calls = calls.add_routes(self.routes.routes());
+        let incoming = Incoming::new(listener, cut_token, self.limits.opens_within);
+        let age = self.limits.connection_age;
+        let serving = async {
+            tokio::join!(
+                connections::serve(calls, incoming, age, leave),
+                readiness_down
             );
+        };
         tokio::pin!(serving);
 
-        // tonic waits for its connections without a deadline of its own.
+        // Connections are waited for without a deadline of their own.
         let in_flight = self.in_flight.clone();
         let deadline = async {
             stop.wait().await;
             let _ = tokio::time::timeout(drain, in_flight.idle_for(IDLE_GRACE)).await;
         };
         tokio::select! {
-            ended = &mut serving => {
-                ended.map_err(ServeError::Transport)?;
+            () = &mut serving => {
                 tracing::info!(%address, "stopped serving grpc");
                 return Ok(Served::Drained);
             }

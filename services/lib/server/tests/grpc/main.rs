@@ -6,6 +6,7 @@
     reason = "a test program: a panic is its report"
 )]
 
+mod callers;
 mod secure;
 mod serving;
 mod stopping;

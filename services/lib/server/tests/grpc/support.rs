@@ -15,6 +15,7 @@ use edgeio_proto::api::v1::{
     ScaleResponse, WatchRequest, WatchResponse, watch_response,
 };
 use edgeio_server::auth::{Authenticate, Local, Reach, Role, principal};
+use edgeio_server::config::ServeConfig;
 use edgeio_server::grpc::{Api, InFlight, Limits, Listener, OpenCall, RequestId, Served};
 use edgeio_server::shutdown::{Shutdown, Trigger};
 use edgeio_server::status::{Classify, Kind, status};
@@ -80,6 +81,10 @@ impl ApplicationService for Actor {
         match call.into_inner().name.as_str() {
             "panic" => panic!("the actor was told to"),
             "hang" => std::future::pending().await,
+            "slow" => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Err(status(&Missing("slow".to_owned())))
+            }
             "large" => {
                 let uid = "x".repeat(5 * 1024 * 1024);
                 let application = Some(Application {
@@ -166,26 +171,29 @@ impl Running {
             role: Role::Deployer,
             reach: Reach::Loopback,
         });
-        Self::begin(limits, drain, auth, None).await
+        Self::begin(|api| api.limits(limits), drain, auth, None).await
     }
 
     pub(crate) async fn secured(auth: Arc<dyn Authenticate>, tls: Option<Tls>) -> Self {
-        Self::begin(Limits::default(), PATIENCE, auth, tls).await
+        Self::begin(|api| api, PATIENCE, auth, tls).await
+    }
+
+    /// As an operator configured it.
+    pub(crate) async fn configured(auth: Arc<dyn Authenticate>, serve: &ServeConfig) -> Self {
+        Self::begin(|api| api.configured(serve), PATIENCE, auth, None).await
     }
 
     async fn begin(
-        limits: Limits,
+        set: impl FnOnce(Api) -> Api,
         drain: Duration,
         auth: Arc<dyn Authenticate>,
         tls: Option<Tls>,
     ) -> Self {
         let (trigger, stop) = Shutdown::new();
         let actor = Actor { stop: stop.clone() };
-        let api = Api::new(auth)
-            .limits(limits)
-            .service(edgeio_server::bounded!(ApplicationServiceServer::new(
-                actor
-            )));
+        let api = set(Api::new(auth)).service(edgeio_server::bounded!(
+            ApplicationServiceServer::new(actor)
+        ));
         let in_flight = api.in_flight();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap())
             .await
