@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use edgeio_integration_tests::testbed::{
-    Bed, Testbed, binaries,
+    Bed, Figure, Testbed, binaries,
     containers::Container,
     eventually,
     manifest::{app, container, native},
@@ -112,6 +112,9 @@ async fn replace(bed: &Bed, name: &str, file: PathBuf) -> Result<()> {
     let from = Instant::now();
     bed.ready(&["a1"]).await?;
     changes(bed, &format!("after-{name}")).await?;
+    Figure::of(&format!("version-of-{}", name.replace("-a", "")))
+        .took("convergence", from.elapsed())
+        .print();
     say(&format!(
         "{name} replaced; an application came, grew, changed and went in {:.1?}",
         from.elapsed()

@@ -1,11 +1,11 @@
 //! An old copy of a database is put back while jobs run: a root's, a cluster's, a worker's ledger. Nothing is killed, nothing is
 //! started twice; what runs is known again from what the others report, and later wishes hold.
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use edgeio_integration_tests::testbed::{
-    Bed, Testbed, diary::Diary, eventually, manifest::app, tier::sketch,
+    Bed, Figure, Testbed, diary::Diary, eventually, manifest::app, tier::sketch,
 };
 
 use crate::{commits::keep, say, seen::Seen};
@@ -90,6 +90,7 @@ async fn a_roots_old_database_kills_nothing() -> Result<()> {
             let before = Seen::all(bed).await?;
 
             put_back(bed, "root", &old).await?;
+            let back = Instant::now();
             bed.ready(&["a1", "a2"]).await?;
             eventually("what the old copy does not know is held", async || {
                 let all = root.instances("").await?;
@@ -98,6 +99,7 @@ async fn a_roots_old_database_kills_nothing() -> Result<()> {
                 Ok(())
             })
             .await?;
+            let detected = back.elapsed();
             untouched(bed, &before, 6).await?;
             ensure!(
                 root.get("later").await?.is_none(),
@@ -106,10 +108,15 @@ async fn a_roots_old_database_kills_nothing() -> Result<()> {
 
             root.apply(&shop(4)).await?;
             root.apply(&later).await?;
+            let applied = Instant::now();
             let again = root.running("shop", "job", 4).await?;
             ensure!(again.keys().eq(shops.keys()), "{again:?} was {shops:?}");
             let again = root.running("later", "job", 2).await?;
             ensure!(again.keys().eq(laters.keys()), "{again:?} was {laters:?}");
+            Figure::of("root-database-old-copy")
+                .took("detection", detected)
+                .took("convergence", applied.elapsed())
+                .print();
             untouched(bed, &before, 6).await?;
 
             root.scale("shop", "job", 1).await?;
@@ -149,6 +156,7 @@ async fn a_clusters_old_database_kills_nothing_and_brings_nothing_back() -> Resu
             let before = Seen::all(bed).await?;
 
             put_back(bed, "cluster-a", &old).await?;
+            let back = Instant::now();
             for tier in [cluster, root] {
                 let again = tier.running("shop", "job", 4).await?;
                 ensure!(again.keys().eq(shops.keys()), "{again:?} was {shops:?}");
@@ -162,6 +170,9 @@ async fn a_clusters_old_database_kills_nothing_and_brings_nothing_back() -> Resu
                 Ok(())
             })
             .await?;
+            Figure::of("cluster-database-old-copy")
+                .took("convergence", back.elapsed())
+                .print();
             untouched(bed, &before, 8).await?;
 
             root.scale("shop", "job", 1).await?;
@@ -200,6 +211,7 @@ async fn a_workers_old_ledger_and_none_at_all_kill_nothing() -> Result<()> {
                 } else {
                     put_back(bed, "a1", &old).await?;
                 }
+                let back = Instant::now();
                 bed.ready(&["a1", "a2"]).await?;
                 eventually("the worker has its jobs again", async || {
                     let all = bed.cluster("a")?.instances("shop").await?;
@@ -213,6 +225,13 @@ async fn a_workers_old_ledger_and_none_at_all_kill_nothing() -> Result<()> {
                 .await?;
                 let again = root.running("shop", "job", 6).await?;
                 ensure!(again.keys().eq(ids.keys()), "{again:?} was {ids:?}");
+                let fault = match records {
+                    "none" => "ledger-none",
+                    _ => "ledger-old-copy",
+                };
+                Figure::of(fault)
+                    .took("convergence", back.elapsed())
+                    .print();
                 untouched(bed, &before, 6).await?;
             }
             // It has them indeed: it can stop them.

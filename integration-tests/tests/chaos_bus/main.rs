@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use edgeio_bridge::bus::chaos::{Chaos, Odds, Tally};
+use edgeio_integration_tests::testbed::Figure;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use bed::Bed;
@@ -71,6 +72,10 @@ async fn compare(seed: u64, odds: Odds) -> Result<()> {
     let disturbed = disturbed.with_context(|| format!("{tally:?}"))?;
     ensure!(calm == disturbed, "calm {calm:?}, disturbed {disturbed:?}");
     disturbed_enough(tally)?;
+    Figure::of("bus-disturbed")
+        .took("convergence", from.elapsed() - without)
+        .configured("calm", without)
+        .print();
     // Not captured: a run is repeated by its seed.
     let _ = writeln!(
         std::io::stderr(),

@@ -1,9 +1,11 @@
 //! A refusal climbs: from a worker to its cluster to the root, which asks the next cluster. What nobody takes waits with the
 //! words of those who refused it, and is placed when there is room again.
 
+use std::time::Instant;
+
 use anyhow::{Result, ensure};
 use edgeio_integration_tests::testbed::{
-    Testbed, Tier, Way, eventually,
+    Figure, Testbed, Tier, Way, eventually,
     manifest::{app, native},
     tier::sketch,
 };
@@ -119,15 +121,22 @@ async fn a_cluster_that_filled_up_since_the_root_decided_hands_it_back() -> Resu
             )
             .await?;
             bed.link("root")?.heal()?;
+            let healed = Instant::now();
             waits(root, "job", 1, &[("cluster a", "CPU")]).await?;
+            let detected = healed.elapsed();
             ensure!(
                 a.running("own", "own", 1).await?.keys().eq(own.keys()),
                 "what ran there was touched"
             );
 
             bed.start("b1").await?;
+            let room = Instant::now();
             let placed = root.running("shop", "job", 1).await?;
             ensure!(placed.values().all(|i| i.worker == "b1"), "{placed:?}");
+            Figure::of("cluster-filled-up")
+                .took("detection", detected)
+                .took("replacement", room.elapsed())
+                .print();
 
             // A second one waits for room at either cluster, and gets what the cluster's own one leaves.
             root.apply(&app("more", [bed.mark(needs("600m", native("more", 1)))]))

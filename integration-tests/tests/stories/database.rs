@@ -2,11 +2,14 @@
 //! workers tell, and goes on as before. A root holds what its clusters report until people apply their applications again;
 //! then it takes over what runs.
 
-use std::{path::Path, time::SystemTime};
+use std::{
+    path::Path,
+    time::{Instant, SystemTime},
+};
 
 use anyhow::{Context, Result, ensure};
 use edgeio_integration_tests::testbed::{
-    Testbed, eventually,
+    Figure, Testbed, eventually,
     manifest::{app, container, native},
     tier::sketch,
 };
@@ -55,6 +58,7 @@ async fn a_clusters_lost_database_stops_nothing() -> Result<()> {
             bed.kill("cluster-a").await?;
             lose(&bed.data("cluster-a"), "cluster.db")?;
             bed.start("cluster-a").await?;
+            let back = Instant::now();
             // The cluster knows them again, and so does the root, under the same ids.
             for tier in [cluster, root] {
                 let (web_now, job_now) = (
@@ -65,6 +69,9 @@ async fn a_clusters_lost_database_stops_nothing() -> Result<()> {
                 ensure!(job_now.keys().eq(job.keys()), "{job_now:?} was {job:?}");
             }
             bed.ready(&["a1", "a2"]).await?;
+            Figure::of("cluster-database-none")
+                .took("convergence", back.elapsed())
+                .print();
             ensure!(
                 seen(bed, &web, &job).await? == before,
                 "something was touched"
@@ -114,6 +121,7 @@ async fn a_roots_lost_database_stops_nothing_and_an_apply_takes_over_what_runs()
             bed.kill("root").await?;
             lose(&bed.data("root"), "root.db")?;
             bed.start("root").await?;
+            let back = Instant::now();
             bed.ready(&["a1", "a2"]).await?;
             for tier in [root, cluster] {
                 eventually("what runs is shown, and nobody asked for it", async || {
@@ -127,13 +135,19 @@ async fn a_roots_lost_database_stops_nothing_and_an_apply_takes_over_what_runs()
                 })
                 .await?;
             }
+            let detected = back.elapsed();
             ensure!(root.get("shop").await?.is_none(), "where did it come from?");
 
             root.apply(&shop).await?;
+            let applied = Instant::now();
             let web_now = root.running("shop", "web", 3).await?;
             let job_now = root.running("shop", "job", 3).await?;
             ensure!(web_now.keys().eq(web.keys()), "{web_now:?} was {web:?}");
             ensure!(job_now.keys().eq(job.keys()), "{job_now:?} was {job:?}");
+            Figure::of("root-database-none")
+                .took("detection", detected)
+                .took("convergence", applied.elapsed())
+                .print();
             let now = seen(bed, &web_now, &job_now).await?;
             ensure!(now == before, "something was touched");
             eventually("the cluster knows that they are wanted", async || {

@@ -4,12 +4,12 @@
 //! A boot is made of its parts: agents, shims, jobs and containers are killed as the power does it, and the kernel shows
 //! another boot id.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use bollard::query_parameters::KillContainerOptionsBuilder;
 use edgeio_integration_tests::testbed::{
-    Bed, Testbed, eventually,
+    Bed, Figure, Testbed, eventually,
     manifest::{app, container, native, script},
     native::{Process, shims},
     tier::sketch,
@@ -117,6 +117,7 @@ async fn a_worker_that_boots_with_only_lo_runs_what_it_ran() -> Result<()> {
             bed.link("a1")?.unplug()?;
             let before = times(&runs)?.len();
             bed.start("a1").await?;
+            let booted = Instant::now();
             eventually("all runs again, with nobody to ask", async || {
                 let now = bed.containers().await?;
                 let again = |(id, old): (&String, &_)| {
@@ -129,6 +130,9 @@ async fn a_worker_that_boots_with_only_lo_runs_what_it_ran() -> Result<()> {
                 Ok(())
             })
             .await?;
+            Figure::of("worker-reboot-alone")
+                .took("convergence", booted.elapsed())
+                .print();
             eventually("the crasher is started again and again", async || {
                 let lines = times(&runs)?.len() - before;
                 ensure!(lines >= 2, "{lines} times");
@@ -205,6 +209,7 @@ async fn a_site_that_boots_without_its_root_runs_what_it_ran_and_takes_more() ->
             for program in ["a1", "a2", "cluster-a", "nats-a", "bridge-a"] {
                 bed.start(program).await?;
             }
+            let booted = Instant::now();
             let own = app("local", [bed.mark(native("own", 1))]);
             let local = cluster.apply(&own).await?;
             ensure!(local.owner == "cluster a", "{local:?}");
@@ -230,6 +235,9 @@ async fn a_site_that_boots_without_its_root_runs_what_it_ran_and_takes_more() ->
                 Ok(())
             })
             .await?;
+            Figure::of("site-reboot-without-root")
+                .took("convergence", booted.elapsed())
+                .print();
             let alone = (stayers(bed), bed.containers().await?);
 
             bed.start("root").await?;

@@ -1,11 +1,11 @@
 //! A worker dies in a cluster that has no room left: the cluster hands the replica back, the root has it run at the next one, and
 //! when the worker is back one of the two goes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use edgeio_integration_tests::testbed::{
-    Testbed, eventually,
+    Figure, Testbed, eventually,
     manifest::{app, native},
     tier::sketch,
 };
@@ -14,6 +14,7 @@ use edgeio_proto::api::v1::{Instance, InstancePhase, Reachability, ResourceSpec,
 /// Short times: six reports a lease, and two leases and a half until anything is replaced.
 const REPORT: Duration = Duration::from_millis(500);
 const LEASE: Duration = Duration::from_secs(3);
+const REPLACE_AFTER: Duration = Duration::from_secs(8);
 const REPLACE: &[&str] = &["--replace-after=8s", "--lost-after=1h"];
 
 const UNLIMITED: &str = "--native-without-limits=run";
@@ -53,6 +54,7 @@ async fn a_replica_of_a_dead_worker_goes_to_the_next_cluster_where_its_own_is_fu
 
             // Only the agent is dead, and the other worker of the cluster is heard and too small.
             bed.kill("a1").await?;
+            let killed = Instant::now();
             eventually("the cluster has handed it back", async || {
                 let all = root.instances("shop").await?;
                 let told = |i: &Instance| {
@@ -65,11 +67,14 @@ async fn a_replica_of_a_dead_worker_goes_to_the_next_cluster_where_its_own_is_fu
                 Ok(())
             })
             .await?;
+            let detected = killed.elapsed();
             ensure!(bed.jobs() == alone, "without a place nothing changes");
 
             bed.start("b1").await?;
+            let room = Instant::now();
             let second = root.running("shop", "job", 1).await?;
             ensure!(second.values().all(|i| i.worker == "b1"), "{second:?}");
+            let replaced = room.elapsed();
             let both = bed.jobs();
             ensure!(
                 both.len() == 2 && both.is_superset(&alone),
@@ -77,6 +82,7 @@ async fn a_replica_of_a_dead_worker_goes_to_the_next_cluster_where_its_own_is_fu
             );
 
             bed.start("a1").await?;
+            let back = Instant::now();
             eventually("one of the two goes", async || {
                 let jobs = bed.jobs();
                 ensure!(jobs == alone, "{jobs:?}");
@@ -86,6 +92,14 @@ async fn a_replica_of_a_dead_worker_goes_to_the_next_cluster_where_its_own_is_fu
                 Ok(())
             })
             .await?;
+            Figure::of("worker-dead-cluster-full")
+                .took("detection", detected)
+                .took("replacement", replaced)
+                .took("convergence", back.elapsed())
+                .configured("report", REPORT)
+                .configured("lease", LEASE)
+                .configured("replace_after", REPLACE_AFTER)
+                .print();
             bed.ready(&["a1", "a2", "b1"]).await?;
             root.delete("shop").await.context("delete")?;
             root.gone("shop").await

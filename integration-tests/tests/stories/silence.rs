@@ -180,9 +180,11 @@ async fn with_nobody_heard_nothing_is_replaced_and_an_operator_has_the_last_word
             ensure!(refused.message().contains("is heard"), "{refused:?}");
 
             bed.kill("nats-a").await?;
+            let killed = Instant::now();
             for name in ["a1", "a2", "a3"] {
                 worker(bed, name, WorkerState::Disconnected, Replacement::Unproven).await?;
             }
+            let detected = killed.elapsed();
             ensure!(bed.jobs() == before, "something was stopped or started");
             workers.release(named("a1")).await.context("release a1")?;
             worker(bed, "a1", WorkerState::Disconnected, Replacement::Released).await?;
@@ -196,11 +198,18 @@ async fn with_nobody_heard_nothing_is_replaced_and_an_operator_has_the_last_word
             ensure!(bed.jobs() == before, "without a place nothing is stopped");
 
             bed.start("nats-a").await?;
+            let back = Instant::now();
             for name in ["a1", "a2", "a3"] {
                 worker(bed, name, WorkerState::Ready, Replacement::Unspecified).await?;
             }
             running(bed, "keep-original", "").await?;
             jobs(bed, 3).await?;
+            Figure::of("all-workers-silent")
+                .took("detection", detected)
+                .took("convergence", back.elapsed())
+                .configured("report", REPORT)
+                .configured("lease", LEASE)
+                .print();
             root.delete("shop").await?;
             root.gone("shop").await
         })
