@@ -31,6 +31,10 @@ edgeio_server::config! {
         pub native: bool = false,
         /// What to do with a native job that asks for limits where the kernel gives this user no control groups: `refuse` or `run` it unlimited.
         pub native_without_limits: LimitsPolicy = LimitsPolicy::Refuse,
+        /// Who native jobs run as that name nobody: `USER` or `USER:GROUP` of this machine. Unset: this process's own user.
+        pub native_user: Option<String>,
+        /// A TOML file that says what jobs may do beyond the usual: see [`crate::policy::Policy`] for its keys. Unset: nothing.
+        pub policy: Option<PathBuf>,
         /// Docker: `auto` uses the engine at `DOCKER_HOST` or the usual socket if there is one, `off` none, and a path the engine at that socket.
         pub docker: EngineChoice = EngineChoice::Auto,
         /// containerd: `auto` uses the engine at `/run/containerd/containerd.sock` if this user may speak to it, `off` none, and a path the engine at that socket.

@@ -8,6 +8,7 @@ pub mod config;
 pub mod inventory;
 pub mod ledger;
 pub mod node;
+pub mod policy;
 pub mod runtime;
 pub mod shim;
 

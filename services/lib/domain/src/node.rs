@@ -71,6 +71,8 @@ pub struct Status {
     pub touched: bool,
     /// No snapshot names it: it is held.
     pub orphan: bool,
+    /// The runtime that it was started in, or empty. The worker's own note: not told upward.
+    pub runtime: String,
 }
 
 /// Why a worker does not take an instance.

@@ -1,12 +1,18 @@
 //! What one service asks for, checked: from the words of a manifest to types that cannot be wrong.
 
 mod disconnect;
+mod files;
+mod sandbox;
+mod signal;
 
 use std::{collections::BTreeMap, time::Duration};
 
 pub use disconnect::{
     DEFAULT_STOP_AFTER, Disconnect, DisconnectDraft, MIN_STOP_AFTER, Mode, Reconcile, Terms,
 };
+pub use files::{File, FileDraft, Source, Volume, VolumeDraft};
+pub use sandbox::{CAPABILITIES, MAX_PIDS, Sandbox, SandboxDraft};
+pub use signal::Signal;
 
 use crate::{image, name::Name, quantity, resources::Resources, violation::Violations};
 
@@ -30,8 +36,9 @@ pub mod runtime {
     /// Native processes.
     pub const PROCESS: &str = "process";
 
-    /// Whether a runtime runs images and nothing else.
-    pub(super) fn needs_image(name: &str) -> bool {
+    /// Whether a runtime runs images and nothing else. A spec with an image that names no runtime takes any of these.
+    #[must_use]
+    pub fn needs_image(name: &str) -> bool {
         name == DOCKER || name == CONTAINERD
     }
 }
@@ -69,6 +76,18 @@ pub struct ServiceDraft {
     pub stop_grace: String,
     /// What happens while it cannot be heard.
     pub disconnect: DisconnectDraft,
+    /// Directories.
+    pub volumes: Vec<VolumeDraft>,
+    /// Files.
+    pub files: Vec<FileDraft>,
+    /// A signal by name or number, or empty.
+    pub stop_signal: String,
+    /// A path or empty.
+    pub working_dir: String,
+    /// A user or empty.
+    pub user: String,
+    /// What it may do beyond the usual.
+    pub sandbox: SandboxDraft,
 }
 
 /// When an image is pulled.
@@ -120,7 +139,7 @@ pub struct Port {
 pub struct ServiceSpec {
     /// Name.
     pub name: Name,
-    /// Runtime by name.
+    /// Runtime by name. Empty with an image: any that runs images, see [`runtime::needs_image`].
     pub runtime: String,
     /// Image.
     pub image: Option<String>,
@@ -144,6 +163,18 @@ pub struct ServiceSpec {
     pub stop_grace: Duration,
     /// What happens while it cannot be heard.
     pub disconnect: Disconnect,
+    /// Directories that it sees.
+    pub volumes: Vec<Volume>,
+    /// Files that it finds.
+    pub files: Vec<File>,
+    /// What asks it to end; `None` is the image's choice, else TERM.
+    pub stop_signal: Option<Signal>,
+    /// Where it starts.
+    pub working_dir: Option<String>,
+    /// Who it runs as.
+    pub user: Option<String>,
+    /// What it may do beyond the usual.
+    pub sandbox: Sandbox,
 }
 
 impl ServiceSpec {
@@ -209,9 +240,29 @@ impl ServiceSpec {
         );
         let stop_grace = own.check(&at("stop_grace"), parse_grace(&draft.stop_grace));
         let disconnect = disconnect::check(&draft.disconnect, path, &mut own);
+        let (volumes, files) = files::check(&draft.volumes, &draft.files, path, &mut own);
+        let stop_signal = match draft.stop_signal.as_str() {
+            "" => None,
+            text => own.check(&at("stop_signal"), text.parse()),
+        };
+        if !draft.working_dir.is_empty() {
+            own.check(&at("working_dir"), files::absolute(&draft.working_dir));
+        }
+        if !draft.user.is_empty() && !is_user(&draft.user) {
+            own.add(
+                at("user"),
+                "must be a user such as 1000, www-data, 1000:1000 or www-data:staff",
+            );
+        }
+        let sandbox = sandbox::check(&draft.sandbox, path, &mut own);
+        if sandbox.host_network && !draft.ports.is_empty() {
+            own.add(
+                at("ports"),
+                "on the worker's own network it binds its ports itself: leave them out",
+            );
+        }
         let runtime = match (draft.runtime.as_str(), draft.image.is_empty()) {
             ("", true) => runtime::PROCESS.to_owned(),
-            ("", false) => runtime::DOCKER.to_owned(),
             (named, _) => named.to_owned(),
         };
         let whole = own.is_empty();
@@ -232,7 +283,33 @@ impl ServiceSpec {
             restart: restart?,
             stop_grace: stop_grace?,
             disconnect: disconnect?,
+            volumes,
+            files,
+            stop_signal,
+            working_dir: some(&draft.working_dir),
+            user: some(&draft.user),
+            sandbox,
         })
+    }
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// `USER` or `USER:GROUP`, each a number or a name.
+fn is_user(text: &str) -> bool {
+    let word = |word: &str| {
+        !word.is_empty()
+            && word.len() <= 40
+            && !word.starts_with('-')
+            && word
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    match text.split_once(':') {
+        None => word(text),
+        Some((user, group)) => word(user) && word(group),
     }
 }
 

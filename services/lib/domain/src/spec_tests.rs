@@ -30,7 +30,7 @@ fn faults(draft: &ServiceDraft) -> Vec<String> {
 fn defaults_are_those_of_the_reference() {
     let mut faults = Violations::default();
     let spec = ServiceSpec::check(&container(), "s", &mut faults).unwrap();
-    assert_eq!(spec.runtime, "docker");
+    assert_eq!(spec.runtime, "", "whichever the worker has");
     assert_eq!(
         (spec.pull, spec.restart),
         (PullPolicy::IfAbsent, RestartPolicy::Always)
@@ -47,7 +47,7 @@ fn defaults_are_those_of_the_reference() {
 #[test]
 fn every_fault_names_its_field() {
     type Change = fn(&mut ServiceDraft);
-    let table: [(&str, ServiceDraft, Change); 19] = [
+    let table: [(&str, ServiceDraft, Change); 24] = [
         ("s.name", native(), |d| d.name = "Web".into()),
         ("s.replicas", native(), |d| d.replicas = Some(10_001)),
         ("s.resources.cpu", native(), |d| d.cpu = "half".into()),
@@ -81,6 +81,16 @@ fn every_fault_names_its_field() {
         ("s.pull", container(), |d| d.pull = "sometimes".into()),
         ("s.restart", native(), |d| d.restart = "yes".into()),
         ("s.stop_grace", native(), |d| d.stop_grace = "2 days".into()),
+        ("s.stop_signal", native(), |d| {
+            d.stop_signal = "SIGNOPE".into()
+        }),
+        ("s.working_dir", native(), |d| d.working_dir = "srv".into()),
+        ("s.user", native(), |d| d.user = "www data".into()),
+        ("s.user", container(), |d| d.user = "1000:".into()),
+        ("s.ports", container(), |d| {
+            d.sandbox.host_network = true;
+            d.ports.push((80, 0, String::new()));
+        }),
     ];
     for (path, mut draft, change) in table {
         change(&mut draft);

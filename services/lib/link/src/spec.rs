@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use edgeio_domain::{
     ids::SpecHash,
-    spec::{DisconnectDraft, MAX_SPEC_BYTES, ServiceDraft, ServiceSpec},
+    spec::{
+        DisconnectDraft, FileDraft, MAX_SPEC_BYTES, SandboxDraft, ServiceDraft, ServiceSpec,
+        VolumeDraft,
+    },
     violation::Violations,
 };
 use edgeio_proto::api::v1;
@@ -26,6 +29,19 @@ pub enum SpecError {
 pub fn draft(spec: &v1::ServiceSpec) -> ServiceDraft {
     let resources = spec.resources.clone().unwrap_or_default();
     let disconnect = spec.disconnect.clone().unwrap_or_default();
+    let sandbox = spec.sandbox.clone().unwrap_or_default();
+    let volume = |v: &v1::VolumeSpec| VolumeDraft {
+        name: v.name.clone(),
+        path: v.path.clone(),
+        host: v.host.clone(),
+        read_only: v.read_only,
+        shared: v.shared,
+    };
+    let file = |f: &v1::FileSpec| FileDraft {
+        path: f.path.clone(),
+        content: f.content.clone(),
+        executable: f.executable,
+    };
     ServiceDraft {
         name: spec.name.clone(),
         replicas: spec.replicas,
@@ -54,6 +70,19 @@ pub fn draft(spec: &v1::ServiceSpec) -> ServiceDraft {
             reconcile: disconnect.reconcile,
             stop_after: disconnect.stop_after,
             replace: disconnect.replace,
+        },
+        volumes: spec.volumes.iter().map(volume).collect(),
+        files: spec.files.iter().map(file).collect(),
+        stop_signal: spec.stop_signal.clone(),
+        working_dir: spec.working_dir.clone(),
+        user: spec.user.clone(),
+        sandbox: SandboxDraft {
+            privileged: sandbox.privileged,
+            host_network: sandbox.host_network,
+            read_only: sandbox.read_only,
+            capabilities: sandbox.capabilities,
+            devices: sandbox.devices,
+            pids: sandbox.pids,
         },
     }
 }

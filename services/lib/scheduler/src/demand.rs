@@ -2,7 +2,7 @@
 
 use edgeio_domain::{
     resources::Resources,
-    spec::{Mode, ServiceSpec},
+    spec::{Mode, ServiceSpec, runtime},
 };
 
 /// What has to be there.
@@ -12,8 +12,10 @@ pub struct Demand {
     pub resources: Resources,
     /// CPU architectures that will do, in OCI's words; empty means any.
     pub architectures: Vec<String>,
-    /// The runtime by name; empty means any.
+    /// The runtime by name; empty means any, with an image any that runs images.
     pub runtime: String,
+    /// It is an image.
+    pub image: bool,
     /// It is of an exclusive service: never two at a time.
     pub exclusive: bool,
 }
@@ -24,6 +26,7 @@ impl From<&ServiceSpec> for Demand {
             resources: spec.resources,
             architectures: spec.architectures.clone(),
             runtime: spec.runtime.clone(),
+            image: spec.image.is_some(),
             exclusive: matches!(spec.disconnect.mode, Mode::Exclusive { .. }),
         }
     }
@@ -35,7 +38,19 @@ impl Demand {
     }
 
     pub(crate) fn takes_runtimes(&self, runtimes: &[String]) -> bool {
-        self.runtime.is_empty() || runtimes.contains(&self.runtime)
+        match (self.runtime.as_str(), self.image) {
+            ("", false) => true,
+            ("", true) => runtimes.iter().any(|name| runtime::needs_image(name)),
+            (named, _) => runtimes.iter().any(|name| name == named),
+        }
+    }
+
+    /// The runtime in words.
+    pub(crate) fn runtime_words(&self) -> &str {
+        match (self.runtime.as_str(), self.image) {
+            ("", true) => "docker or containerd",
+            (named, _) => named,
+        }
     }
 
     /// Whether `room` has enough CPU. Asking for none fits also where more than everything is taken.

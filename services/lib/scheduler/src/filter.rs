@@ -70,7 +70,7 @@ fn misfits(buckets: &[Bucket], demand: &Demand) -> Vec<String> {
         .any(|bucket| demand.takes_runtimes(&bucket.runtimes))
     {
         let offered = joined(buckets.iter().flat_map(|b| &b.runtimes).map(String::as_str));
-        let needed = &demand.runtime;
+        let needed = demand.runtime_words();
         reasons.push(format!("needs the runtime {needed}, has {offered}"));
     }
     if !reasons.is_empty() {
@@ -79,7 +79,7 @@ fn misfits(buckets: &[Bucket], demand: &Demand) -> Vec<String> {
     let kind: Vec<&Bucket> = buckets.iter().filter(|b| is_kind(b, demand)).collect();
     if kind.is_empty() {
         let architecture = demand.architectures.join(" or ");
-        let runtime = &demand.runtime;
+        let runtime = demand.runtime_words();
         return vec![format!(
             "no worker there has both the architecture {architecture} and the runtime {runtime}"
         )];
@@ -192,6 +192,15 @@ mod tests {
                 ],
             ),
             (
+                Demand {
+                    image: true,
+                    ..demand("arm64", "", 1, 1)
+                },
+                vec![
+                    "no worker there has both the architecture arm64 and the runtime docker or containerd",
+                ],
+            ),
+            (
                 demand("arm64", "docker", 1, 1),
                 vec!["no worker there has both the architecture arm64 and the runtime docker"],
             ),
@@ -208,6 +217,22 @@ mod tests {
             ["no kind of worker there has 1 CPU and 200Mi memory free together"]
         );
         assert_eq!(misfits(&[], &either), ["offers no capacity"]);
+    }
+
+    #[test]
+    fn an_image_without_a_runtime_goes_wherever_images_run() {
+        let image = Demand {
+            image: true,
+            ..demand("amd64", "", 1, 1)
+        };
+        for (runtime, takes) in [("docker", true), ("containerd", true), ("process", false)] {
+            let candidate = Candidate {
+                state: ChildState::Ready,
+                buckets: vec![bucket("amd64", runtime, 1000, 1024)],
+                ..Candidate::default()
+            };
+            assert_eq!(admits(&candidate, &image), takes, "{runtime}");
+        }
     }
 
     #[test]

@@ -85,6 +85,7 @@ fn demand() -> impl Strategy<Value = Demand> {
                 .map(|(_, name)| (*name).into())
                 .collect(),
             runtime: RUNTIMES[runtime].into(),
+            image: true,
             exclusive: exclusive == 0,
         },
     )

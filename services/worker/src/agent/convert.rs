@@ -69,15 +69,19 @@ pub(super) fn fault(error: &RuntimeError) -> Fault {
         ),
         RuntimeError::Invalid { .. } => ("Invalid", ""),
         RuntimeError::Unsupported { .. } => ("Unsupported", ""),
+        RuntimeError::Forbidden { .. } => ("Forbidden", ""),
         RuntimeError::Conflict { .. } => ("Conflict", ""),
         RuntimeError::Gone { .. } => ("Gone", ""),
         RuntimeError::Verb { verb, .. } => (verb_word(verb), ""),
         RuntimeError::Engine { .. } => ("RuntimeError", ""),
     };
     let class = match (error, error.class()) {
-        (RuntimeError::Invalid { .. } | RuntimeError::Unsupported { .. }, _) => {
-            FaultClass::Unsupported
-        }
+        (
+            RuntimeError::Invalid { .. }
+            | RuntimeError::Unsupported { .. }
+            | RuntimeError::Forbidden { .. },
+            _,
+        ) => FaultClass::Unsupported,
         (_, ErrorClass::Retry) => FaultClass::Retry,
         (_, ErrorClass::Permanent) => FaultClass::Permanent,
         (_, ErrorClass::Gone) => FaultClass::Gone,

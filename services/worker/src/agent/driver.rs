@@ -286,6 +286,7 @@ impl Driver {
             kind: op.kind,
             runtime,
             limits: self.limits.clone(),
+            provisioner: self.registration.provisioner.clone(),
             news: self.news.clone(),
             cancel,
         };

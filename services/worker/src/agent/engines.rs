@@ -1,6 +1,10 @@
 //! The runtimes of this machine: made from the configuration, surveyed for what they can do.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use edgeio_domain::resources::Resources;
 use tokio::time::timeout;
@@ -34,17 +38,7 @@ impl Engines {
         given: Vec<Arc<dyn Runtime>>,
     ) -> Result<Self, RuntimeError> {
         let mut all = given;
-        let docker = match &config.docker {
-            EngineChoice::Off => None,
-            EngineChoice::Socket(socket) => Some(DockerConfig {
-                socket: socket.clone(),
-            }),
-            EngineChoice::Auto => {
-                let found = DockerConfig::from_host(std::env::var("DOCKER_HOST").ok().as_deref());
-                found.socket.exists().then_some(found)
-            }
-        };
-        match docker {
+        match docker(config) {
             Some(docker) => all.push(Arc::new(DockerRuntime::new(&docker))),
             None => info!("docker is not used: there is no engine, or it is off"),
         }
@@ -53,6 +47,7 @@ impl Engines {
             let mut process = ProcessConfig::new(config.data_dir.join("process"));
             process.shim = shim.map(Path::to_owned);
             process.without_limits = config.native_without_limits.into();
+            process.user.clone_from(&config.native_user);
             all.push(Arc::new(ProcessRuntime::open(process)?));
         }
         Ok(Self(all))
@@ -77,6 +72,33 @@ impl Engines {
         });
         futures::future::join_all(each).await
     }
+}
+
+fn docker(config: &Config) -> Option<DockerConfig> {
+    match &config.docker {
+        EngineChoice::Off => None,
+        EngineChoice::Socket(socket) => Some(DockerConfig {
+            socket: socket.clone(),
+        }),
+        EngineChoice::Auto => {
+            let found = DockerConfig::from_host(std::env::var("DOCKER_HOST").ok().as_deref());
+            found.socket.exists().then_some(found)
+        }
+    }
+}
+
+/// The sockets of this machine's engines, used or not: who speaks to one is root.
+pub(super) fn sockets(config: &Config) -> Vec<PathBuf> {
+    let mut sockets: Vec<PathBuf> = ["/var/run/docker.sock", "/run/containerd"]
+        .map(PathBuf::from)
+        .into();
+    for choice in [&config.docker, &config.containerd] {
+        if let EngineChoice::Socket(socket) = choice {
+            sockets.push(socket.clone());
+        }
+    }
+    sockets.extend(docker(config).map(|docker| docker.socket));
+    sockets
 }
 
 /// Adds containerd, if it is asked for or found.

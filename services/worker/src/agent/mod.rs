@@ -11,12 +11,19 @@ mod driver;
 mod engines;
 mod identity;
 mod line;
+mod provision;
 mod register;
 mod stop;
 mod telemetry;
 mod work;
 
-use std::{future::Future, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use edgeio_bridge::bus::{Dial, nats::NatsDial};
 use edgeio_domain::ids::ChildId;
@@ -31,12 +38,14 @@ use crate::{
     inventory::{Inventory, InventoryError},
     ledger::{FileLedger, LedgerError, make_private},
     node::{Node, Setup},
+    policy::{Policy, PolicyError},
     runtime::{Runtime, RuntimeError},
 };
 use clock::Alarm;
 use driver::{Driver, Next};
 use engines::{Engines, capacity_of, offers};
 use identity::{Home, Membership};
+use provision::Provisioner;
 use register::Registration;
 
 /// How a worker is run inside another program.
@@ -76,6 +85,18 @@ pub enum RunError {
     /// There is no timer to be had.
     #[error("make a timer of the boot clock")]
     Alarm(#[source] io::Error),
+    /// Its policy cannot be used.
+    #[error("take the worker's policy")]
+    Policy(#[from] PolicyError),
+    /// Files of jobs that are gone cannot be removed.
+    #[error("clear the data directory `{}`", path.display())]
+    Sweep {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A runtime cannot be set up.
     #[error("set up a runtime")]
     Runtime(#[source] RuntimeError),
@@ -125,7 +146,11 @@ pub async fn run_with(
     let inventory = Inventory::take(&data_dir)?;
     let engines = Engines::open(&config, options.shim.as_deref(), options.runtimes.clone())
         .map_err(RunError::Runtime)?;
+    let policy = Policy::read(config.policy.as_deref())?;
+    let provisioner = Provisioner::new(&data_dir, policy.clone(), engines::sockets(&config));
     let registration = Registration {
+        policy: policy.clone(),
+        provisioner: provisioner.clone(),
         config: config.clone(),
         home: home.clone(),
         inventory: inventory.clone(),
@@ -164,6 +189,8 @@ pub async fn run_with(
         };
         let mut node = Node::open(setup, Box::new(own))?;
         node.restrict(config.willing());
+        node.allow(policy.clone());
+        sweep(&provisioner, &node, &data_dir)?;
         announce(&membership, &node);
         let alarm = Alarm::new().map_err(RunError::Alarm)?;
         let driver = Driver::new(
@@ -187,6 +214,16 @@ pub async fn run_with(
             }
         }
     }
+}
+
+/// Removes the files of jobs that the ledger does not know any more.
+fn sweep(provisioner: &Provisioner, node: &Node, data_dir: &Path) -> Result<(), RunError> {
+    let known: BTreeSet<uuid::Uuid> = node.entries().map(|entry| entry.order.id.0).collect();
+    let swept = provisioner.sweep(|id| known.contains(&id.0));
+    swept.map_err(|source| RunError::Sweep {
+        path: data_dir.to_owned(),
+        source,
+    })
 }
 
 fn announce(membership: &Membership, node: &Node) {

@@ -17,8 +17,9 @@ use tracing::{info, warn};
 use super::{
     engines::{Engines, allocatable},
     identity::{Home, IdentityError, Membership},
+    provision::Provisioner,
 };
-use crate::{Config, LeaveConfig, config::Given, inventory::Inventory};
+use crate::{Config, LeaveConfig, config::Given, inventory::Inventory, policy::Policy};
 
 /// How long one registration may take, with the dialling.
 const ATTEMPT: Duration = Duration::from_secs(20);
@@ -36,6 +37,8 @@ pub(super) struct Registration {
     pub(super) home: Home,
     pub(super) inventory: Inventory,
     pub(super) engines: Engines,
+    pub(super) policy: Policy,
+    pub(super) provisioner: Provisioner,
 }
 
 /// Why one attempt did not succeed.
@@ -162,7 +165,9 @@ impl Registration {
                 features: found
                     .features
                     .iter()
-                    .map(|f| f.as_str().to_owned())
+                    .map(|f| f.as_str())
+                    .chain(self.policy.words())
+                    .map(str::to_owned)
                     .collect(),
                 missing: missing
                     .map(|m| (m.feature.as_str().to_owned(), m.why))

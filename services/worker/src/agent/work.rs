@@ -15,11 +15,12 @@ use tokio::{
 use tracing::debug;
 use uuid::Uuid;
 
-use super::convert;
+use super::{convert, provision::Provisioner};
 use crate::{
     node::{Fault, FaultClass, Listing, OpKind, Outcome, Sight, TAIL_BYTES},
     runtime::{
-        InstanceId, JobSpec, Progress, Runtime, RuntimeError, RuntimeEvent, RuntimeKind, Step,
+        InstanceId, JobSpec, Observed, Progress, Runtime, RuntimeError, RuntimeEvent, RuntimeKind,
+        Step,
     },
 };
 
@@ -65,6 +66,7 @@ pub(super) struct Work {
     pub(super) kind: OpKind,
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) limits: Limits,
+    pub(super) provisioner: Provisioner,
     pub(super) news: mpsc::Sender<News>,
     /// Notified when the node does not want it any more.
     pub(super) cancel: Arc<Notify>,
@@ -111,7 +113,7 @@ impl Work {
         let done = match &self.kind {
             OpKind::Tail => self.tail().await,
             OpKind::Ensure(job) => self.ensure(job, safe).await,
-            OpKind::Rerun(job) => self.runtime.restart(job).await.map(seen),
+            OpKind::Rerun(job) => self.rerun(job).await.map(seen),
             OpKind::Restart(job) => self.restart(job, safe).await,
             OpKind::Stop { grace } => self.stop(*grace).await,
             OpKind::Pause => {
@@ -142,7 +144,13 @@ impl Work {
             safe,
             told: Mutex::new(None),
         };
-        self.runtime.ensure(job, &progress).await.map(seen)
+        let job = self.provisioner.prepare(job)?;
+        self.runtime.ensure(&job, &progress).await.map(seen)
+    }
+
+    async fn rerun(&self, job: &JobSpec) -> Result<Observed, RuntimeError> {
+        let job = self.provisioner.prepare(job)?;
+        self.runtime.restart(&job).await
     }
 
     async fn restart(
@@ -151,7 +159,7 @@ impl Work {
         safe: watch::Sender<bool>,
     ) -> Result<Outcome, RuntimeError> {
         self.runtime.stop(self.instance(), job.stop_grace).await?;
-        match self.runtime.restart(job).await {
+        match self.rerun(job).await {
             Err(RuntimeError::Gone { .. }) => self.ensure(job, safe).await,
             other => other.map(seen),
         }
@@ -163,6 +171,7 @@ impl Work {
             Err(error) => return Err(error),
         }
         self.runtime.remove(self.instance()).await?;
+        self.provisioner.clean(self.instance())?;
         Ok(Outcome::Seen(Sight::absent()))
     }
 
@@ -180,7 +189,7 @@ impl Work {
     }
 }
 
-fn seen(observed: crate::runtime::Observed) -> Outcome {
+fn seen(observed: Observed) -> Outcome {
     Outcome::Seen(convert::sight(observed))
 }
 

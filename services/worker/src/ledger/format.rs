@@ -73,6 +73,8 @@ struct EntryRecord {
     touched: bool,
     #[prost(bool, tag = "15")]
     orphan: bool,
+    #[prost(string, tag = "16")]
+    runtime: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -205,6 +207,7 @@ fn entry_to_record(entry: &Entry) -> EntryRecord {
         restarted: status.restarted,
         touched: status.touched,
         orphan: status.orphan,
+        runtime: status.runtime.clone(),
     }
 }
 
@@ -228,6 +231,7 @@ fn entry_from_record(record: EntryRecord) -> Result<Entry, String> {
         restarted: record.restarted,
         touched: record.touched,
         orphan: record.orphan,
+        runtime: record.runtime,
     };
     Ok(Entry { order, status })
 }

@@ -53,6 +53,7 @@ fn entry(n: u128) -> Entry {
         restarted: 8,
         touched: true,
         orphan: true,
+        runtime: "containerd".to_owned(),
     };
     Entry { order, status }
 }

@@ -169,7 +169,7 @@ impl Node {
             }),
             Some(Ok(spec)) => {
                 let offers: Vec<_> = self.engines.values().map(|e| e.offer.clone()).collect();
-                job::admit(spec, &offers)
+                job::admit(spec, &offers, &self.policy)
             }
         };
         if entry.status.rejection.is_none() && self.is_new(entry) {
@@ -185,11 +185,13 @@ impl Node {
         if let Some(unit) = self.units.get_mut(&id) {
             unit.replace(entry);
             if unit.runtime.is_none() {
-                unit.runtime = runtime_of(self.specs.get(&unit.entry.order.spec_hash));
+                let spec = self.specs.get(&unit.entry.order.spec_hash);
+                unit.runtime = runtime_of(&unit.entry, spec, &self.engines);
             }
             return;
         }
-        let runtime = runtime_of(self.specs.get(&entry.order.spec_hash));
+        let spec = self.specs.get(&entry.order.spec_hash);
+        let runtime = runtime_of(&entry, spec, &self.engines);
         let seen = self.first_sight(runtime.as_ref());
         let mut unit = Unit::new(entry, runtime);
         unit.seen = seen;

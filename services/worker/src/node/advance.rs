@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     Node, Now,
-    job::job,
+    job::{choose, job},
     lease::{self, LEASE_EXPIRED, NO_LEASE},
     types::{Effect, Op, OpKind},
     unit::{Busy, Unit, step},
@@ -150,8 +150,16 @@ impl Node {
                 Step::Wait(_) => return unit.tail_op(),
                 Step::Look => return None,
                 Step::Start => {
+                    if unit.runtime.is_none() {
+                        unit.runtime = spec
+                            .as_deref()
+                            .and_then(|s| choose(s, self.engines.values().map(|e| &e.offer)));
+                    }
+                    // No engine can have it now: asked again when one offers.
+                    let runtime = unit.runtime.clone()?;
                     unit.change(|order, status| {
                         status.touched = true;
+                        runtime.as_str().clone_into(&mut status.runtime);
                         status.restarted = order.restart_count;
                         status.not_before = None;
                         step(status, Event::Begun);

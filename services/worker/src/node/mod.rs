@@ -46,9 +46,12 @@ use uuid::Uuid;
 
 use crate::{
     ledger::{Batch, Ledger, LedgerError},
+    policy::Policy,
     runtime::RuntimeKind,
 };
 use engine::Engine;
+#[cfg(test)]
+pub(crate) use job::test_job;
 pub use job::variable;
 pub use types::{
     Effect, Fault, FaultClass, Listing, Now, Offer, Op, OpKind, Outcome, Setup, Sight, TAIL_BYTES,
@@ -71,6 +74,8 @@ pub struct Node {
     leases: lease::Leases,
     /// What it takes of its own will.
     willing: Willing,
+    /// What it lets jobs do.
+    policy: Policy,
     engines: BTreeMap<RuntimeKind, Engine>,
     /// What runtimes have under this worker's id and the ledger does not know: left alone, and adopted if it is ordered.
     leftovers: BTreeMap<AssignmentId, (RuntimeKind, Sight)>,
@@ -100,9 +105,14 @@ impl Node {
             .iter()
             .map(|(hash, body)| (*hash, decode(body)))
             .collect();
+        let engines = setup
+            .runtimes
+            .into_iter()
+            .map(|offer| (offer.kind.clone(), Engine::new(offer)))
+            .collect();
         let unit = |entry: Entry| {
             let spec = specs.get(&entry.order.spec_hash);
-            let runtime = runtime_of(spec);
+            let runtime = runtime_of(&entry, spec, &engines);
             (entry.order.id, Unit::new(entry, runtime))
         };
         let units = durable.entries.into_values().map(unit).collect();
@@ -115,11 +125,8 @@ impl Node {
             tombstones: durable.tombstones,
             leases: lease::Leases::new(setup.identity.boot_id.clone(), durable.renewal),
             willing: Willing::default(),
-            engines: setup
-                .runtimes
-                .into_iter()
-                .map(|offer| (offer.kind.clone(), Engine::new(offer)))
-                .collect(),
+            policy: Policy::default(),
+            engines,
             leftovers: BTreeMap::new(),
             sweeping: BTreeSet::new(),
             capacity: (1, convert::capacity_to_wire(&setup.capacity)),
@@ -194,6 +201,11 @@ impl Node {
     /// What the worker takes of its own will from now on. What it has taken before stays.
     pub fn restrict(&mut self, willing: Willing) {
         self.willing = willing;
+    }
+
+    /// What the worker lets jobs do from now on. What it has taken before stays.
+    pub fn allow(&mut self, policy: Policy) {
+        self.policy = policy;
     }
 
     /// The runtimes or the capacity changed.
@@ -362,7 +374,19 @@ fn decode(body: &[u8]) -> Spec {
         .map_err(|fault| edgeio_server::status::chain(&fault).to_string())
 }
 
-fn runtime_of(spec: Option<&Spec>) -> Option<RuntimeKind> {
+/// The runtime that an instance was started in, or that it is to be started in.
+fn runtime_of(
+    entry: &Entry,
+    spec: Option<&Spec>,
+    engines: &BTreeMap<RuntimeKind, Engine>,
+) -> Option<RuntimeKind> {
+    if !entry.status.runtime.is_empty() {
+        return Some(RuntimeKind::new(entry.status.runtime.clone()));
+    }
     let spec = spec?.as_ref().ok()?;
-    Some(RuntimeKind::new(spec.runtime.clone()))
+    if entry.status.touched && spec.runtime.is_empty() {
+        // Started by a version that recorded no runtime: to it, no name meant this one.
+        return Some(RuntimeKind::DOCKER);
+    }
+    job::choose(spec, engines.values().map(|engine| &engine.offer))
 }

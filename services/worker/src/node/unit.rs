@@ -119,6 +119,7 @@ impl Unit {
                 return;
             }
             status.touched = true;
+            runtime.as_str().clone_into(&mut status.runtime);
             if !sight.handle.is_empty() {
                 status.handle = sight.handle;
             }

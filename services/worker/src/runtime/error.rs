@@ -69,6 +69,14 @@ pub enum RuntimeError {
         /// Why.
         why: String,
     },
+    /// The node's own policy does not allow what the job asks for.
+    #[error("this worker does not allow `{what}`: {why}")]
+    Forbidden {
+        /// What the job asks for.
+        what: String,
+        /// Why it is not given, and what would allow it.
+        why: String,
+    },
     /// The instance, or its name, is taken by something else.
     #[error("instance {instance} conflicts with what the engine has: {why}")]
     Conflict {
@@ -120,6 +128,7 @@ impl RuntimeError {
             Self::ImageAbsent { .. }
             | Self::Invalid { .. }
             | Self::Unsupported { .. }
+            | Self::Forbidden { .. }
             | Self::Conflict { .. } => ErrorClass::Permanent,
             Self::Gone { .. } => ErrorClass::Gone,
         }

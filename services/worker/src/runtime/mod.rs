@@ -17,7 +17,10 @@ mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
 pub mod process;
+pub mod sandbox;
+pub(crate) mod seccomp;
 mod types;
+pub mod users;
 
 use std::time::Duration;
 
@@ -27,10 +30,11 @@ use uuid::Uuid;
 
 use error::is_wrong_job;
 pub use error::{BoxError, ErrorClass, RuntimeError};
+pub use sandbox::{PIDS_LIMIT, SandboxSpec};
 pub use types::{
-    Capabilities, EventKind, Exit, Feature, Handle, InstanceId, JobSpec, Labels, Missing,
-    NoProgress, Observed, Port, Progress, Protocol, PullPolicy, RuntimeEvent, RuntimeKind, State,
-    Stats, Step,
+    Capabilities, Content, EventKind, Exit, Feature, Handle, InstanceId, JobSpec, Labels, Missing,
+    Mount, NoProgress, Observed, Port, Progress, Protocol, Provision, PullPolicy, RuntimeEvent,
+    RuntimeKind, State, Stats, Step,
 };
 
 /// Labels (Docker, containerd) and keys (process) under which an instance's owner is written; no others exist.
@@ -94,10 +98,6 @@ pub mod label {
     }
 }
 
-/// How many process ids one instance may hold, in every driver that can limit them. High enough for a JVM with hundreds of
-/// threads, low enough that a fork bomb leaves the node's usual 32768 alone.
-pub const PIDS_LIMIT: i64 = 1024;
-
 /// A way of running jobs. All methods may be called concurrently for different instances; calls for one instance are
 /// serialised by the caller.
 #[async_trait]
@@ -129,7 +129,7 @@ pub trait Runtime: Send + Sync {
     /// returned as it is; a missing one is [`RuntimeError::Gone`].
     async fn restart(&self, job: &JobSpec) -> Result<Observed, RuntimeError>;
 
-    /// Asks the job to end (TERM), waits `grace`, then kills it and all it started. Returns how it ended; `None` where the engine does not
+    /// Asks the job to end (by its stop signal), waits `grace`, then kills it and all it started. Returns how it ended; `None` where the engine does not
     /// have the instance or it never ran. The instance stays listed until removed.
     async fn stop(
         &self,

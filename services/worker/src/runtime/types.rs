@@ -6,11 +6,14 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use super::SandboxSpec;
 
 /// One incarnation of a slot: minted by the cluster, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,6 +112,52 @@ pub struct Port {
     pub protocol: Protocol,
 }
 
+/// A directory or file of the node that a job sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// On the node; it exists.
+    pub source: PathBuf,
+    /// In the job; made where it is missing.
+    pub target: PathBuf,
+    /// Whether nothing can be written there.
+    pub read_only: bool,
+}
+
+/// What a job shall see at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provision {
+    /// In the job.
+    pub target: String,
+    /// What.
+    pub content: Content,
+}
+
+/// What is behind a path of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A directory that the worker keeps, by its path below that of all volumes.
+    Volume {
+        /// Plain parts only.
+        path: PathBuf,
+        /// Whether nothing can be written there.
+        read_only: bool,
+    },
+    /// A path of the node's own, if its policy allows that.
+    Host {
+        /// As the spec has it.
+        path: PathBuf,
+        /// Whether nothing can be written there.
+        read_only: bool,
+    },
+    /// A file with this in it.
+    File {
+        /// Its bytes.
+        bytes: Vec<u8>,
+        /// Whether it can be run.
+        executable: bool,
+    },
+}
+
 /// All that a driver needs to start one instance. Built by the agent; a driver adds no defaults that change its meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobSpec {
@@ -136,7 +185,17 @@ pub struct JobSpec {
     pub ports: Vec<Port>,
     /// Where it starts; `None` is the image's, or the instance's own directory.
     pub working_dir: Option<String>,
-    /// From TERM to KILL when the engine itself must stop it.
+    /// `USER` or `USER:GROUP`, numbers or names; `None` is the image's, for a native job whom the driver is configured with.
+    pub user: Option<String>,
+    /// The signal that asks it to end, by number; `None` is the image's, else TERM.
+    pub stop_signal: Option<u8>,
+    /// What it sees of the node, those that are nearer to the root first.
+    pub mounts: Vec<Mount>,
+    /// What the agent makes mounts of before a driver is asked. Drivers do not look at it.
+    pub provisions: Vec<Provision>,
+    /// What it may do.
+    pub sandbox: SandboxSpec,
+    /// From the request to KILL when the engine itself must stop it.
     pub stop_grace: Duration,
     /// Until when an exclusive job may run unless its lease is renewed, by CLOCK_BOOTTIME: time since the boot. See
     /// [`super::Runtime::renew`]. `None` for a job that needs no lease.
@@ -237,23 +296,40 @@ pub enum Feature {
     Images,
     /// Enforces CPU and memory limits.
     Limits,
+    /// Shows directories and files of the node at any path of the job, and hides what [`SandboxSpec`] hides.
+    Mounts,
     /// Freezes and thaws.
     Pause,
     /// Publishes ports on the node.
     Ports,
     /// Measures what an instance uses.
     Stats,
+    /// Runs a job as any user.
+    Users,
 }
 
 impl Feature {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Images,
+        Self::Limits,
+        Self::Mounts,
+        Self::Pause,
+        Self::Ports,
+        Self::Stats,
+        Self::Users,
+    ];
+
     /// The name in inventories and reasons.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Images => "images",
             Self::Limits => "limits",
+            Self::Mounts => "mounts",
             Self::Pause => "pause",
             Self::Ports => "ports",
             Self::Stats => "stats",
+            Self::Users => "users",
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | `run.json` | shim | the current run; replaced at every start |
 //! | `exit.json` | shim | how run `run` ended; valid while no later run exists |
 //! | `output.log`, `output.log.1` | shim | output, see [`super::output`] |
+//! | `view/` | shim | the place where it builds the job's view; empty for all others |
 //! | `work/` | job | where it starts unless told otherwise |
 //!
 //! Records are replaced by rename. `exit.json` is also forced to the disk: a job that completed must not run again after
@@ -21,6 +22,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::runtime::{Exit, InstanceId, Labels, cgroup::Group};
@@ -45,6 +47,29 @@ pub struct Job {
     /// Of an exclusive job.
     #[serde(default)]
     pub lease: Option<Lease>,
+    /// The signal that asks it to end; TERM where an earlier version wrote the record.
+    #[serde(default)]
+    pub stop_signal: Option<u8>,
+    /// What it is held to; where an earlier version wrote the record, to nothing.
+    #[serde(default)]
+    pub confine: Option<super::confine::Confine>,
+}
+
+impl Job {
+    /// What asks it to end.
+    pub fn stop_signal(&self) -> Signal {
+        let number = i32::from(self.stop_signal.unwrap_or(15));
+        Signal::from_named_raw(number).unwrap_or_else(|| {
+            #[expect(
+                unsafe_code,
+                reason = "real-time signals have no safe constructor here"
+            )]
+            // SAFETY: the spec allows 1 to 64 only; the signal is sent, never handled, so that it may be the C library's own.
+            unsafe {
+                Signal::from_raw_unchecked(number.clamp(1, 64))
+            }
+        })
+    }
 }
 
 /// What a shim enforces by itself, whether or not an agent lives.
@@ -140,6 +165,11 @@ pub fn from_ns(ns: u64) -> SystemTime {
 pub struct Dir(pub PathBuf);
 
 impl Dir {
+    /// `view`
+    pub fn view(&self) -> PathBuf {
+        self.0.join("view")
+    }
+
     /// `job.json`
     pub fn job(&self) -> PathBuf {
         self.0.join("job.json")

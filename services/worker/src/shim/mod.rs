@@ -10,12 +10,14 @@
 //!
 //! Deliberately absent: tokio (a hundred shims must cost little), and any decision: when to restart is the agent's.
 
+pub mod confine;
 pub mod files;
 pub mod output;
 pub mod proc;
 mod supervise;
 mod timer;
 mod tree;
+mod view;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 

@@ -28,15 +28,16 @@ use rustix::{
         Signal, WaitOptions, WaitStatus, set_child_subreaper, set_parent_process_death_signal,
         setsid, wait,
     },
-    thread::set_no_new_privs,
 };
 
 use super::{
+    confine::Cage,
     files::{self, Dir, Durable, Ended, Hello, Job, Run, hint, to_ns},
     output::{Log, Stream},
     proc,
     timer::Timer,
     tree::Tree,
+    view,
 };
 
 /// Stack of the helper threads: they hold one read buffer and little else.
@@ -177,7 +178,20 @@ fn start(dir: &Dir) -> Result<Option<Supervised>, Failure> {
         .unwrap_or_default()
         .map_or(0, |e| e.run);
 
-    let mut child = spawn(&job)?;
+    // Opened before the job's view is entered: there they may not be writable.
+    let entries = job.group.as_ref().map(|g| g.entries()).transpose();
+    let entries = entries.map_err(|e| Failure::new("open the control group", &e))?;
+    let home = view(dir, &job)?;
+    let child = spawn(&job, entries.unwrap_or_default());
+    if let Some(home) = home
+        && let Err(error) = home.back()
+    {
+        if let Ok(mut child) = child {
+            let _ = child.kill();
+        }
+        return Err(Failure::new("leave the job's view", &error));
+    }
+    let mut child = child?;
     let started_at = SystemTime::now();
     let pid = i32::try_from(child.id()).unwrap_or(0);
     let run = Run {
@@ -234,15 +248,25 @@ fn hints(dir: &Dir) -> std::path::PathBuf {
     hint::dir(dir.0.parent().unwrap_or(&dir.0))
 }
 
-fn spawn(job: &Job) -> Result<Child, Failure> {
+/// Enters the job's view of the file system, if it has one of its own.
+fn view(dir: &Dir, job: &Job) -> Result<Option<view::Home>, Failure> {
+    let Some(confine) = job.confine.as_ref().filter(|confine| confine.view) else {
+        return Ok(None);
+    };
+    let entered = view::enter(confine, &dir.view(), &dir.work());
+    entered
+        .map(Some)
+        .map_err(|e| Failure::new("make the job's view", &e))
+}
+
+fn spawn(job: &Job, entries: Vec<fs::File>) -> Result<Child, Failure> {
     let Some((program, args)) = job.argv.split_first() else {
         return Err(Failure {
             permanent: true,
             why: "the command is empty".to_owned(),
         });
     };
-    let entries = job.group.as_ref().map(|g| g.entries()).transpose();
-    let entries = entries.map_err(|e| Failure::new("open the control group", &e))?;
+    let cage = Cage::of(job.confine.as_ref()).map_err(|e| Failure::new("confine it", &e))?;
     let mut command = Command::new(program);
     command
         .args(args)
@@ -253,23 +277,20 @@ fn spawn(job: &Job) -> Result<Child, Failure> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    let entries: Vec<OwnedFd> = entries
-        .unwrap_or_default()
-        .into_iter()
-        .map(OwnedFd::from)
-        .collect();
+    let entries: Vec<OwnedFd> = entries.into_iter().map(OwnedFd::from).collect();
     let shim = rustix::process::getpid();
     let enter = move || {
         for entry in &entries {
             rustix::io::write(entry, b"0")?;
         }
+        cage.enter()?;
+        // After the change of users, which clears it.
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // Had the shim died before the line above, no signal would come any more.
         if rustix::process::getppid() != Some(shim) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        set_no_new_privs(true)?;
-        Ok(())
+        cage.filter()
     };
     #[expect(unsafe_code, reason = "the only hook between fork and exec")]
     // SAFETY: `enter` makes system calls only: it neither allocates, locks nor touches state shared with another thread.
@@ -326,6 +347,7 @@ impl Supervised {
             control: self.control,
             timer: self.timer,
             lease_over: Arc::clone(&lease_over),
+            stop_signal: self.job.stop_signal(),
             kill_at: None,
         };
         let listening = thread::Builder::new()
@@ -401,6 +423,8 @@ struct Stopper {
     timer: Option<Timer>,
     /// Told to the main thread.
     lease_over: Arc<AtomicBool>,
+    /// What asks the job to end.
+    stop_signal: Signal,
     kill_at: Option<Instant>,
 }
 
@@ -452,11 +476,11 @@ impl Stopper {
         }
     }
 
-    /// The shortest grace asked for counts; TERM is sent once.
+    /// The shortest grace asked for counts; the request is sent once.
     fn stop(&mut self, grace: Duration) {
         let at = Instant::now() + grace;
         if self.kill_at.is_none() {
-            self.tree.signal(Signal::TERM);
+            self.tree.signal(self.stop_signal);
             self.tree.thaw();
         }
         self.kill_at = Some(self.kill_at.map_or(at, |before| before.min(at)));

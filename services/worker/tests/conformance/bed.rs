@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeio_worker::runtime::{InstanceId, JobSpec, Labels, Observed, PullPolicy, Runtime, State};
+use edgeio_worker::runtime::{
+    InstanceId, JobSpec, Labels, Observed, PullPolicy, Runtime, SandboxSpec, State,
+};
 use uuid::Uuid;
 
 /// How a job behaves.
@@ -27,6 +29,8 @@ pub(crate) enum Behaviour {
     Family(u32),
     /// Names a program that does not exist.
     NoProgram,
+    /// Runs this, as a shell does.
+    Script(&'static str),
 }
 
 impl Behaviour {
@@ -40,6 +44,7 @@ impl Behaviour {
             Self::Hog => "exec tail /dev/zero".to_owned(),
             Self::Family(n) => format!("sleep {n} & setsid sleep {n} & echo ready; wait"),
             Self::NoProgram => String::new(),
+            Self::Script(script) => script.to_owned(),
         }
     }
 }
@@ -56,6 +61,11 @@ pub(crate) trait Bed: Sized {
     fn fit(&self, job: &mut JobSpec, behaviour: Behaviour);
     /// What the machine still holds of an instance, by any trace.
     fn leftovers(&self, instance: InstanceId) -> impl Future<Output = Vec<String>>;
+
+    /// Whether its jobs run [`Behaviour::Script`].
+    fn runs_scripts(&self) -> bool {
+        true
+    }
 
     /// A job of this worker.
     fn job(&self, behaviour: Behaviour) -> JobSpec {
@@ -87,6 +97,11 @@ pub(crate) fn blank(worker: Uuid) -> JobSpec {
         memory_bytes: None,
         ports: Vec::new(),
         working_dir: None,
+        user: None,
+        stop_signal: None,
+        mounts: Vec::new(),
+        provisions: Vec::new(),
+        sandbox: SandboxSpec::default(),
         stop_grace: Duration::from_secs(5),
         lease: None,
     }

@@ -31,7 +31,7 @@ use crate::{
 };
 
 const REPOSITORY: &str = "edgeio-conformance";
-const IMAGE: &str = "edgeio-conformance:busybox";
+const IMAGE: &str = "edgeio-conformance:busybox-2";
 
 struct Docker {
     client: Client,
@@ -72,7 +72,7 @@ impl Bed for Docker {
         let client = Client::connect_with_unix_defaults().expect("the Docker Engine runs");
         let make = || async {
             if client.inspect_image(IMAGE).await.is_err() {
-                images::import(&client, REPOSITORY, "busybox", images::root_fs(&[])).await;
+                images::import(&client, REPOSITORY, "busybox-2", images::root_fs(&[])).await;
             }
         };
         IMAGE_MADE.get_or_init(make).await;

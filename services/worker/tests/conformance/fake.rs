@@ -41,12 +41,17 @@ impl Bed for Fake {
             Behaviour::IgnoreTerm => "print ready ignore-term",
             Behaviour::Burn => "print ready burn",
             Behaviour::Hog => "oom",
+            Behaviour::Script(_) => "",
             Behaviour::NoProgram => {
                 self.engine.fail(Op::Start, ErrorClass::Permanent, 1);
                 ""
             }
         };
         job.command = words.split_whitespace().map(str::to_owned).collect();
+    }
+
+    fn runs_scripts(&self) -> bool {
+        false
     }
 
     async fn leftovers(&self, instance: InstanceId) -> Vec<String> {

@@ -32,7 +32,9 @@ pub(crate) fn root_fs(added: &[(&str, &[u8])]) -> Vec<u8> {
     for (path, bytes) in added {
         file(path, 0o644, bytes);
     }
-    for applet in ["sh", "sleep", "setsid", "tail", "cat", "env", "httpd"] {
+    for applet in [
+        "sh", "sleep", "setsid", "tail", "cat", "env", "httpd", "unshare", "mount",
+    ] {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);

@@ -17,4 +17,5 @@ mod engine;
 mod fake;
 mod images;
 mod process;
+mod sandbox;
 mod suite;

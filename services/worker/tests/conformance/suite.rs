@@ -26,6 +26,21 @@ macro_rules! conformance {
             memory_limits_bite, cpu_limits_bite, stats_grow, events_tell,
             remove_leaves_nothing, remove_ends_what_runs, a_missing_program_is_permanent,
             what_is_not_there_is_gone, steps_are_told);
+        $crate::conformance!(@sandbox $bed:
+            it_sees_what_it_is_shown, it_starts_where_it_was_told, it_is_who_it_was_told,
+            it_is_asked_to_end_by_its_own_signal, it_may_do_little, it_may_not_fork_for_ever,
+            a_read_only_root_is_not_written, the_nodes_network_is_seen_where_allowed, a_privileged_job_may_do_all);
+    };
+    (@sandbox $bed:ty: $($name:ident),*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let bed = <$bed as $crate::bed::Bed>::new().await;
+                if $crate::bed::Bed::runs_scripts(&bed) {
+                    $crate::sandbox::$name(&bed).await;
+                }
+            }
+        )*
     };
     (@each $bed:ty: $($name:ident),*) => {
         $(
@@ -53,13 +68,7 @@ fn class_of<T: std::fmt::Debug>(result: Result<T, RuntimeError>) -> ErrorClass {
 pub(crate) async fn it_says_what_it_can_do(bed: &impl Bed) {
     let can = bed.driver().capabilities().await.unwrap();
     assert!(!can.version.is_empty());
-    for feature in [
-        Feature::Images,
-        Feature::Limits,
-        Feature::Pause,
-        Feature::Ports,
-        Feature::Stats,
-    ] {
+    for feature in Feature::ALL {
         let missing = can.missing.iter().find(|m| m.feature == feature);
         assert_ne!(
             can.features.contains(&feature),

@@ -15,7 +15,6 @@ mod image;
 mod network;
 mod observe;
 mod pull;
-mod seccomp;
 mod spec;
 mod start;
 mod unpack;
@@ -249,7 +248,13 @@ impl Runtime for ContainerdRuntime {
             .map_err(|s| unreachable(&self.socket, s))?
             .into_inner()
             .version;
-        let mut features = BTreeSet::from([Feature::Images, Feature::Pause, Feature::Stats]);
+        let mut features = BTreeSet::from([
+            Feature::Images,
+            Feature::Mounts,
+            Feature::Pause,
+            Feature::Stats,
+            Feature::Users,
+        ]);
         let mut missing = Vec::new();
         match Network::find() {
             Ok(_) => _ = features.insert(Feature::Ports),

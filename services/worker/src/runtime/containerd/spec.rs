@@ -6,8 +6,13 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{image::ImageConfig, seccomp};
-use crate::runtime::{JobSpec, PIDS_LIMIT};
+use super::image::ImageConfig;
+use crate::runtime::{
+    JobSpec, Mount,
+    sandbox::{MASKED, READ_ONLY},
+    seccomp,
+    users::User,
+};
 
 /// Where we put a container's control group, below the mounts.
 pub(super) const CGROUP_PARENT: &str = "/edgeio";
@@ -18,46 +23,14 @@ const CPU_PERIOD_US: i64 = 100_000;
 /// What a job without a path of its own searches.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What stays of root's powers inside: what daemons need to drop to their own user and to own their files. No raw sockets, no devices,
-/// no administration of anything.
-const CAPABILITIES: [&str; 9] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-];
-
-/// Kernel files that tell about, or change, more than the container.
-const MASKED: [&str; 10] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/firmware",
-];
-const READ_ONLY: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
-
-/// Who runs inside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct User {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+/// A device of the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Device {
+    pub(super) path: String,
+    /// Whether it is one of blocks; else of characters.
+    pub(super) block: bool,
+    pub(super) major: u32,
+    pub(super) minor: u32,
 }
 
 /// What this node adds to a job.
@@ -67,6 +40,8 @@ pub(super) struct Node<'a> {
     pub(super) home: &'a Path,
     /// Whether the kernel accounts swap: without it a limit on it cannot be written.
     pub(super) swap: bool,
+    /// What the job was given of the node's devices.
+    pub(super) devices: &'a [Device],
     /// One shim process serves all containers of this name; `None` gives each its own.
     pub(super) shim_group: Option<&'a str>,
 }
@@ -94,11 +69,24 @@ fn environment(job: &JobSpec, image: &ImageConfig) -> Vec<String> {
     all.into_iter().map(|(k, v)| format!("{k}={v}")).collect()
 }
 
-fn resources(job: &JobSpec, swap: bool) -> Value {
+/// The device as the job finds it.
+fn device(device: &Device) -> Value {
+    json!({"path": device.path, "type": if device.block { "b" } else { "c" },
+        "major": device.major, "minor": device.minor, "fileMode": 0o660, "uid": 0, "gid": 0})
+}
+
+fn resources(job: &JobSpec, node: Node<'_>) -> Value {
     let mut resources = json!({
-        "devices": [{"allow": false, "access": "rwm"}],
-        "pids": {"limit": PIDS_LIMIT},
+        "devices": [{"allow": job.sandbox.privileged, "access": "rwm"}],
+        "pids": {"limit": job.sandbox.pids},
     });
+    for device in node.devices {
+        let kind = if device.block { "b" } else { "c" };
+        let rule = json!({"allow": true, "type": kind, "major": device.major, "minor": device.minor, "access": "rwm"});
+        if let Some(rules) = resources["devices"].as_array_mut() {
+            rules.push(rule);
+        }
+    }
     if let Some(millis) = job.cpu_millis {
         // The kernel takes no quota below a millisecond.
         let quota = (millis.saturating_mul(CPU_PERIOD_US) / 1000).max(1_000);
@@ -106,7 +94,7 @@ fn resources(job: &JobSpec, swap: bool) -> Value {
     }
     if let Some(bytes) = job.memory_bytes {
         resources["memory"] = json!({"limit": bytes});
-        if swap {
+        if node.swap {
             // The same number: no swap beside it.
             resources["memory"]["swap"] = json!(bytes);
         }
@@ -114,25 +102,42 @@ fn resources(job: &JobSpec, swap: bool) -> Value {
     resources
 }
 
-fn mounts(home: &Path) -> Value {
+/// What is mounted in every job. With `all` its devices are the node's.
+fn usual(home: &Path, all: bool) -> Vec<Value> {
     let file = |name: &str| {
         json!({"destination": format!("/etc/{name}"), "type": "bind", "source": home.join(name),
             "options": ["rbind", "rprivate", "rw", "nosuid", "nodev"]})
     };
-    json!([
-        {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
-        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
-            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
-        {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
-            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
-        {"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
-            "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
-        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
-        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
-        {"destination": "/run", "type": "tmpfs", "source": "tmpfs",
-            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
-        file("hosts"), file("resolv.conf"),
-    ])
+    let system = if all { "rw" } else { "ro" };
+    let mut mounts = vec![
+        json!({"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}),
+        json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", system]}),
+        json!({"destination": "/run", "type": "tmpfs", "source": "tmpfs",
+            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]}),
+        file("hosts"),
+        file("resolv.conf"),
+    ];
+    if all {
+        // With all that is mounted below it.
+        mounts.push(json!({"destination": "/dev", "type": "bind", "source": "/dev", "options": ["rbind", "rprivate", "rw"]}));
+        return mounts;
+    }
+    mounts.extend([
+        json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]}),
+        json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]}),
+        json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+            "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]}),
+        json!({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]}),
+    ]);
+    mounts
+}
+
+fn mount(mount: &Mount) -> Value {
+    let write = if mount.read_only { "ro" } else { "rw" };
+    json!({"destination": mount.target, "type": "bind", "source": mount.source,
+        "options": ["rbind", "rprivate", "nosuid", "nodev", write]})
 }
 
 /// The host name inside: the kernel takes 64 bytes, and names of ours may be longer.
@@ -148,11 +153,20 @@ pub(super) fn build(job: &JobSpec, image: &ImageConfig, user: User, node: Node<'
         .or(image.working_dir.as_deref())
         .filter(|dir| !dir.is_empty())
         .unwrap_or("/");
-    let kept = if user.uid == 0 {
-        &CAPABILITIES[..]
+    let sandbox = &job.sandbox;
+    let kept: Vec<String> = if user.uid == 0 || sandbox.privileged {
+        let named = sandbox.kept().into_iter();
+        named.map(|name| format!("CAP_{name}")).collect()
     } else {
-        &[]
+        Vec::new()
     };
+    let mut mounts = usual(node.home, sandbox.privileged);
+    mounts.extend(job.mounts.iter().map(mount));
+    let mut namespaces = vec!["pid", "ipc", "uts", "mount"];
+    if !sandbox.host_network {
+        namespaces.push("network");
+    }
+    let namespaces: Vec<Value> = namespaces.iter().map(|n| json!({"type": n})).collect();
     let mut spec = json!({
         "ociVersion": "1.0.2",
         "process": {
@@ -161,21 +175,25 @@ pub(super) fn build(job: &JobSpec, image: &ImageConfig, user: User, node: Node<'
             "args": argv(job, image),
             "env": environment(job, image),
             "cwd": cwd,
-            "noNewPrivileges": true,
+            "noNewPrivileges": !sandbox.privileged,
             "capabilities": {"bounding": kept, "effective": kept, "permitted": kept},
         },
-        "root": {"path": "rootfs", "readonly": false},
+        "root": {"path": "rootfs", "readonly": sandbox.read_only},
         "hostname": hostname(job),
-        "mounts": mounts(node.home),
+        "mounts": mounts,
         "linux": {
             "cgroupsPath": format!("{CGROUP_PARENT}/{}", job.instance()),
-            "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "network"}],
-            "resources": resources(job, node.swap),
-            "maskedPaths": MASKED,
-            "readonlyPaths": READ_ONLY,
-            "seccomp": seccomp::profile(),
+            "namespaces": namespaces,
+            "resources": resources(job, node),
         },
     });
+    if !sandbox.privileged {
+        let linux = &mut spec["linux"];
+        linux["maskedPaths"] = json!(MASKED);
+        linux["readonlyPaths"] = json!(READ_ONLY);
+        linux["seccomp"] = seccomp::profile();
+        linux["devices"] = node.devices.iter().map(device).collect();
+    }
     if let Some(group) = node.shim_group {
         spec["annotations"] = json!({"io.containerd.runc.v2.group": group});
     }
@@ -189,7 +207,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::runtime::{InstanceId, Labels, PullPolicy};
+    use crate::runtime::{InstanceId, Labels, PIDS_LIMIT, PullPolicy, SandboxSpec};
 
     fn job() -> JobSpec {
         JobSpec {
@@ -210,6 +228,11 @@ mod tests {
             memory_bytes: Some(32 << 20),
             ports: Vec::new(),
             working_dir: None,
+            user: None,
+            stop_signal: None,
+            mounts: Vec::new(),
+            provisions: Vec::new(),
+            sandbox: SandboxSpec::default(),
             stop_grace: Duration::from_secs(5),
             lease: None,
         }
@@ -230,6 +253,7 @@ mod tests {
         let node = Node {
             home: Path::new("/h"),
             swap: true,
+            devices: &[],
             shim_group: None,
         };
         build(job, &image(), user, node)
@@ -297,5 +321,35 @@ mod tests {
         assert_eq!(other["process"]["capabilities"]["bounding"], json!([]));
         assert_eq!(other["process"]["cwd"], "/srv");
         assert!(root["linux"]["seccomp"]["syscalls"].is_array());
+    }
+
+    #[test]
+    fn what_was_allowed_is_given_and_no_more() {
+        let mut open = job();
+        open.sandbox.host_network = true;
+        open.sandbox.read_only = true;
+        open.sandbox.pids = 7;
+        open.mounts.push(Mount {
+            source: "/v/data".into(),
+            target: "/data".into(),
+            read_only: true,
+        });
+        let made = spec(&open, User::default());
+        assert!(!made["linux"]["namespaces"].to_string().contains("network"));
+        assert_eq!(made["root"]["readonly"], true);
+        assert_eq!(made["linux"]["resources"]["pids"]["limit"], 7);
+        let mounts = made["mounts"].as_array().unwrap();
+        let last = mounts.last().unwrap();
+        assert_eq!(
+            (&last["source"], &last["destination"]),
+            (&json!("/v/data"), &json!("/data"))
+        );
+        assert_eq!(last["options"][4], "ro");
+        assert!(made["linux"]["seccomp"].is_object());
+
+        open.sandbox.privileged = true;
+        let made = spec(&open, User::default());
+        assert!(made["linux"]["seccomp"].is_null() && made["linux"]["maskedPaths"].is_null());
+        assert_eq!(made["linux"]["resources"]["devices"][0]["allow"], true);
     }
 }

@@ -1,6 +1,12 @@
 //! From a job to a container, and from a container to a running task.
 
-use std::{collections::HashMap, fs, io, path::Path, time::SystemTime};
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+    path::Path,
+    time::SystemTime,
+};
 
 use containerd_client::{
     services::v1::{
@@ -11,6 +17,7 @@ use containerd_client::{
     tonic::{Code, Status},
     types::Mount,
 };
+use edgeio_domain::spec::Signal;
 use oci_client::Reference;
 use prost_types::Any;
 
@@ -20,7 +27,9 @@ use super::{
     home::{Home, Run},
     image::{self, Ready},
     network::Network,
-    observe, pull, spec, user,
+    observe, pull,
+    spec::{self, Device},
+    user,
 };
 use crate::runtime::{
     ErrorClass, InstanceId, JobSpec, Progress, PullPolicy, RuntimeError, RuntimeKind, Step, label,
@@ -58,18 +67,23 @@ impl ContainerdRuntime {
         // The container first: the collector spares a snapshot that one refers to.
         let mounts = self.snapshot(instance, &ready.chain).await;
         let mounts = mounts.map_err(failed)?;
-        let who =
-            user::find(&ready.config.user, &mounts).map_err(|name| RuntimeError::Invalid {
-                runtime: RuntimeKind::CONTAINERD,
-                field: "image",
-                why: format!("its user `{name}` is not in its passwd or group file"),
-            })?;
+        let (named, field) = match &job.user {
+            Some(user) => (user, "user"),
+            None => (&ready.config.user, "image"),
+        };
+        let who = user::find(named, &mounts).map_err(|name| RuntimeError::Invalid {
+            runtime: RuntimeKind::CONTAINERD,
+            field,
+            why: format!("the user `{name}` is not in the image's passwd or group file"),
+        })?;
+        let devices = devices(&job.sandbox.devices)?;
         let group = format!("edgeio-{}", job.labels.worker);
         let node = spec::Node {
             home: &home.0,
             swap: self
                 .hierarchies()
                 .is_some_and(|groups| groups.accounts_swap()),
+            devices: &devices,
             shim_group: self.shared_shim.then_some(group.as_str()),
         };
         let spec = spec::build(job, &ready.config, who, node);
@@ -155,7 +169,10 @@ impl ContainerdRuntime {
     async fn container(&self, job: &JobSpec, ready: &Ready, spec: String) -> Result<(), Status> {
         let signal = Any {
             type_url: STOP_SIGNAL.to_owned(),
-            value: ready.config.stop_signal.clone().into_bytes(),
+            value: match job.stop_signal {
+                Some(number) => number.to_string().into_bytes(),
+                None => ready.config.stop_signal.clone().into_bytes(),
+            },
         };
         let container = Container {
             id: job.instance().to_string(),
@@ -238,6 +255,9 @@ impl ContainerdRuntime {
     /// The network of a task that is made and not started.
     async fn connect(&self, job: &JobSpec, home: &Home, pid: u32) -> Result<(), RuntimeError> {
         let instance = job.instance();
+        if job.sandbox.host_network {
+            return Ok(());
+        }
         let network = match Network::find() {
             Ok(network) => network,
             // A job that publishes nothing runs without one.
@@ -266,28 +286,31 @@ fn stop_signal(container: &Container) -> u32 {
     let said = said
         .and_then(|bytes| std::str::from_utf8(bytes).ok())
         .unwrap_or("");
-    signal_number(said).unwrap_or(TERM)
+    said.parse::<Signal>()
+        .map_or(TERM, |signal| u32::from(signal.number()))
 }
 
-/// A signal by number or name, as image configurations write it.
-fn signal_number(text: &str) -> Option<u32> {
-    if let Ok(number) = text.parse() {
-        return (1..=64).contains(&number).then_some(number);
-    }
-    let name = text.to_ascii_uppercase();
-    Some(match name.strip_prefix("SIG").unwrap_or(&name) {
-        "HUP" => 1,
-        "INT" => 2,
-        "QUIT" => 3,
-        "KILL" => 9,
-        "USR1" => 10,
-        "USR2" => 12,
-        "TERM" => 15,
-        "WINCH" => 28,
-        "PWR" => 30,
-        "RTMIN+3" => 37,
-        _ => return None,
-    })
+/// What the kernel calls the devices at these paths.
+fn devices(paths: &[String]) -> Result<Vec<Device>, RuntimeError> {
+    let found = |path: &String| {
+        let invalid = |why: String| RuntimeError::Invalid {
+            runtime: RuntimeKind::CONTAINERD,
+            field: "sandbox.devices",
+            why,
+        };
+        let meta = fs::metadata(path).map_err(|e| invalid(format!("{path}: {e}")))?;
+        let kind = meta.file_type();
+        if !kind.is_block_device() && !kind.is_char_device() {
+            return Err(invalid(format!("{path} is no device")));
+        }
+        Ok(Device {
+            path: path.clone(),
+            block: kind.is_block_device(),
+            major: rustix::fs::major(meta.rdev()),
+            minor: rustix::fs::minor(meta.rdev()),
+        })
+    };
+    paths.iter().map(found).collect()
 }
 
 /// The files that are mounted into the container, and the empty output.
@@ -310,24 +333,4 @@ fn prepare_files(home: &Home, name: &str) -> io::Result<()> {
         home.0.join("resolv.conf"),
         fs::read(from).unwrap_or_default(),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stop_signals_are_read_as_images_write_them() {
-        let cases = [
-            ("SIGQUIT", Some(3)),
-            ("quit", Some(3)),
-            ("15", Some(15)),
-            ("0", None),
-            ("SIGNOPE", None),
-            ("", None),
-        ];
-        for (text, want) in cases {
-            assert_eq!(signal_number(text), want, "{text}");
-        }
-    }
 }

@@ -3,15 +3,21 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, PortBinding, RestartPolicy,
-    RestartPolicyNameEnum,
+    ContainerCreateBody, DeviceMapping, HostConfig, HostConfigLogConfig, Mount, MountType,
+    PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::pull::Reference;
-use crate::runtime::{JobSpec, PIDS_LIMIT, RuntimeError, RuntimeKind, label};
+use crate::runtime::{
+    JobSpec, RuntimeError, RuntimeKind, label,
+    sandbox::{MASKED, READ_ONLY, is_whole_machine},
+};
 
 /// Output kept for one container: two files of this size, as much as a small node's disk bears for a hundred containers.
 const LOG_FILE: &str = "5m";
+
+/// Capabilities that Docker 20.10, the oldest that we speak to, refuses to be asked for.
+const NEWEST: [&str; 3] = ["BPF", "CHECKPOINT_RESTORE", "PERFMON"];
 
 /// Refuses what no container can be made of, and returns the image.
 pub(super) fn check(job: &JobSpec) -> Result<Reference, RuntimeError> {
@@ -62,6 +68,8 @@ pub(super) fn body(job: &JobSpec, image: &Reference) -> ContainerCreateBody {
         cmd: some(&job.args),
         env: Some(job.env.iter().map(|(k, v)| format!("{k}={v}")).collect()),
         working_dir: job.working_dir.clone(),
+        user: job.user.clone(),
+        stop_signal: job.stop_signal.map(|number| number.to_string()),
         labels: Some(label::write(&job.labels)),
         exposed_ports: Some(job.ports.iter().map(port).collect()),
         stop_timeout: i64::try_from(grace).ok(),
@@ -73,8 +81,7 @@ pub(super) fn body(job: &JobSpec, image: &Reference) -> ContainerCreateBody {
             memory: job.memory_bytes,
             // The same number: no swap beside it.
             memory_swap: job.memory_bytes,
-            pids_limit: Some(PIDS_LIMIT),
-            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            mounts: Some(job.mounts.iter().map(mount).collect()),
             restart_policy: Some(RestartPolicy {
                 name: Some(RestartPolicyNameEnum::NO),
                 maximum_retry_count: None,
@@ -88,8 +95,65 @@ pub(super) fn body(job: &JobSpec, image: &Reference) -> ContainerCreateBody {
                         .collect(),
                 ),
             }),
-            ..HostConfig::default()
+            ..sandboxed(job)
         }),
         ..ContainerCreateBody::default()
+    }
+}
+
+fn mount(mount: &crate::runtime::Mount) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(mount.source.display().to_string()),
+        target: Some(mount.target.display().to_string()),
+        read_only: Some(mount.read_only),
+        ..Mount::default()
+    }
+}
+
+/// What the job may do. The engine's own profile of system calls stays: it is stricter than ours.
+fn sandboxed(job: &JobSpec) -> HostConfig {
+    let sandbox = &job.sandbox;
+    let words = |list: &[&str]| Some(list.iter().map(|w| (*w).to_owned()).collect());
+    let device = |path: &String| DeviceMapping {
+        path_on_host: Some(path.clone()),
+        path_in_container: Some(path.clone()),
+        cgroup_permissions: Some("rwm".to_owned()),
+    };
+    let usual = HostConfig {
+        network_mode: sandbox.host_network.then(|| "host".to_owned()),
+        readonly_rootfs: Some(sandbox.read_only),
+        pids_limit: Some(i64::from(sandbox.pids)),
+        ..HostConfig::default()
+    };
+    if sandbox.privileged && is_whole_machine() {
+        return HostConfig {
+            privileged: Some(true),
+            ..usual
+        };
+    }
+    if sandbox.privileged {
+        // The engine's word for it asks for powers that this machine does not have, and fails; and engines of this API do not know the
+        // newest ones.
+        let mut kept = sandbox.kept();
+        kept.retain(|name| !NEWEST.contains(name));
+        return HostConfig {
+            cap_drop: words(&["ALL"]),
+            cap_add: words(&kept),
+            device_cgroup_rules: words(&["a *:* rwm"]),
+            security_opt: words(&["seccomp=unconfined", "apparmor=unconfined"]),
+            masked_paths: words(&[]),
+            readonly_paths: words(&[]),
+            ..usual
+        };
+    }
+    HostConfig {
+        cap_drop: words(&["ALL"]),
+        cap_add: words(&sandbox.kept()),
+        devices: Some(sandbox.devices.iter().map(device).collect()),
+        security_opt: words(&["no-new-privileges"]),
+        masked_paths: words(&MASKED),
+        readonly_paths: words(&READ_ONLY),
+        ..usual
     }
 }

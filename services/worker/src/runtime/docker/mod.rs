@@ -4,8 +4,7 @@
 //! The engine's own restart policy stays off, restarts are the agent's. Creating is optimistic: the container is asked for at once, and
 //! only the engine's refusal (no such image, name taken) makes us look further, since each look would cost as much as the rest of our overhead.
 //!
-//! Deliberately absent: TCP and TLS (the worker is on the engine's node), registry credentials, and the sandbox beyond
-//! `no-new-privileges`, process ids and log size: these come with identity and policies.
+//! Deliberately absent: TCP and TLS (the worker is on the engine's node) and registry credentials.
 
 mod create;
 mod errors;
@@ -274,9 +273,11 @@ impl Runtime for DockerRuntime {
             tokio::try_join!(docker.version(), docker.info()).map_err(|e| self.unreachable(e))?;
         let mut features = BTreeSet::from([
             Feature::Images,
+            Feature::Mounts,
             Feature::Pause,
             Feature::Ports,
             Feature::Stats,
+            Feature::Users,
         ]);
         let mut missing = Vec::new();
         if info.memory_limit == Some(true) && info.cpu_cfs_quota == Some(true) {

@@ -54,15 +54,8 @@ impl Runtime for FakeRuntime {
 
     async fn capabilities(&self) -> Result<Capabilities, RuntimeError> {
         self.engine.enter(Op::Capabilities, None).await?;
-        let all = [
-            Feature::Images,
-            Feature::Limits,
-            Feature::Pause,
-            Feature::Ports,
-            Feature::Stats,
-        ];
         let missing: Vec<Missing> = self.engine.missing();
-        let features: BTreeSet<Feature> = all
+        let features: BTreeSet<Feature> = Feature::ALL
             .into_iter()
             .filter(|f| missing.iter().all(|m| m.feature != *f))
             .collect();

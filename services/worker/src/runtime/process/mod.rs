@@ -22,6 +22,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use rustix::thread::CapabilitySet;
 use uuid::Uuid;
 
 use super::{
@@ -44,6 +45,11 @@ const OWN_BINARY: &str = "/proc/self/exe";
 /// How long a shim may take beyond the grace to have killed and written down all. It gives up on unkillable tasks after 10 s itself.
 const STOP_MARGIN: Duration = Duration::from_secs(20);
 
+/// What it takes to give a job a view of its own of the file system.
+const VIEW: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_CHROOT);
+/// What it takes to run a job as another user.
+const OTHERS: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SETGID);
+
 /// Where and how native jobs run.
 #[derive(Clone, Debug)]
 pub struct ProcessConfig {
@@ -56,6 +62,8 @@ pub struct ProcessConfig {
     pub cgroup_parent: Option<PathBuf>,
     /// What to do with a job that asks for limits on a node without control groups.
     pub without_limits: WithoutLimits,
+    /// Who a job runs as that names nobody: `USER` or `USER:GROUP` of the node. `None` is the worker's own user.
+    pub user: Option<String>,
 }
 
 impl ProcessConfig {
@@ -66,6 +74,7 @@ impl ProcessConfig {
             shim: None,
             cgroup_parent: None,
             without_limits: WithoutLimits::Refuse,
+            user: None,
         }
     }
 }
@@ -193,6 +202,11 @@ impl ProcessRuntime {
     }
 }
 
+/// Whether this worker has the powers.
+fn may(needed: CapabilitySet) -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
+}
+
 fn private_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
@@ -219,6 +233,25 @@ impl Runtime for ProcessRuntime {
                 why: "native jobs bind their own ports".into(),
             },
         ];
+        for (feature, needed, why) in [
+            (
+                Feature::Mounts,
+                VIEW,
+                "native jobs get a view of their own of the file system only where the worker is root",
+            ),
+            (
+                Feature::Users,
+                OTHERS,
+                "native jobs run as another user only where the worker is root",
+            ),
+        ] {
+            if may(needed) {
+                features.insert(feature);
+            } else {
+                let why = why.to_owned();
+                missing.push(Missing { feature, why });
+            }
+        }
         match self.base() {
             Ok(_) => {
                 features.insert(Feature::Limits);

@@ -9,15 +9,16 @@ use std::{
 
 use tokio::{io::AsyncReadExt, process::Command};
 
-use super::{OUTPUT_CAP, ProcessRuntime, WithoutLimits, private_dir};
+use super::{OTHERS, OUTPUT_CAP, ProcessRuntime, VIEW, WithoutLimits, may, private_dir};
 use crate::{
     runtime::{
-        ErrorClass, Feature, InstanceId, JobSpec, Observed, PIDS_LIMIT, RuntimeError, RuntimeKind,
-        State,
+        ErrorClass, Feature, InstanceId, JobSpec, Observed, RuntimeError, RuntimeKind, State,
         cgroup::{Base, Group, Limits},
+        users::{self, User},
     },
     shim::{
         self,
+        confine::Confine,
         files::{self, Dir, Durable, Hello, Job, Lease},
     },
 };
@@ -44,6 +45,15 @@ impl ProcessRuntime {
         }
         if job.command.is_empty() {
             return invalid("command", "a native job needs a program");
+        }
+        self.user(job)?;
+        let needs_view = !job.mounts.is_empty() || job.sandbox.read_only;
+        if needs_view && !may(VIEW) {
+            return Err(RuntimeError::Unsupported {
+                runtime: RuntimeKind::PROCESS,
+                feature: Feature::Mounts,
+                why: "this worker is not root".to_owned(),
+            });
         }
         let texts = job.command.iter().chain(&job.args).chain(job.env.values());
         if texts.chain(job.env.keys()).any(|t| t.contains('\0')) {
@@ -75,6 +85,10 @@ impl ProcessRuntime {
             remove_dir(stale)?;
         }
         private_dir(&making.work())?;
+        private_dir(&making.view())?;
+        if let Ok(Some(user)) = self.user(job) {
+            std::os::unix::fs::chown(making.work(), Some(user.uid), Some(user.gid))?;
+        }
         files::write(&making.job(), &self.record(job), Durable::No)?;
         fs::rename(&making.0, &dir.0)
     }
@@ -96,7 +110,37 @@ impl ProcessRuntime {
                 until_ms: millis(until),
                 grace_ms: millis(job.stop_grace),
             }),
+            stop_signal: job.stop_signal,
+            confine: Some(Confine {
+                // Checked before.
+                user: self.user(job).unwrap_or_default(),
+                sandbox: job.sandbox.clone(),
+                mounts: job.mounts.clone(),
+                view: may(VIEW)
+                    && !(job.sandbox.privileged && job.mounts.is_empty() && !job.sandbox.read_only),
+            }),
         }
+    }
+
+    /// Who the job runs as, by the node's own files; `None` is the worker's user.
+    fn user(&self, job: &JobSpec) -> Result<Option<User>, RuntimeError> {
+        let Some(text) = job.user.as_ref().or(self.config.user.as_ref()) else {
+            return Ok(None);
+        };
+        let file = |name: &str| users::read(Path::new("/"), name).unwrap_or_default();
+        let user = users::find(text, file).map_err(|name| RuntimeError::Invalid {
+            runtime: RuntimeKind::PROCESS,
+            field: "user",
+            why: format!("this node has no user or group `{name}`"),
+        })?;
+        if user.uid != rustix::process::geteuid().as_raw() && !may(OTHERS) {
+            return Err(RuntimeError::Unsupported {
+                runtime: RuntimeKind::PROCESS,
+                feature: Feature::Users,
+                why: "this worker is not root".to_owned(),
+            });
+        }
+        Ok(Some(user))
     }
 
     fn group(&self, instance: InstanceId) -> Option<Group> {
@@ -201,7 +245,7 @@ fn limits(job: &JobSpec) -> Limits {
     Limits {
         cpu_millis: job.cpu_millis,
         memory_bytes: job.memory_bytes,
-        pids: Some(PIDS_LIMIT),
+        pids: Some(i64::from(job.sandbox.pids)),
     }
 }
 
