@@ -21,7 +21,8 @@ edgeio_server::config! {
         pub cluster: String = "http://127.0.0.1:10100".to_owned(),
         /// How the cluster is called.
         pub dial: Flat<DialConfig>,
-        /// Directory of the bridge's key, by which the cluster knows it. Empty: a key for this run, which is enough where
+        /// Directory of the bridge's key, by which the cluster knows it, and of the authorities of the cluster that it has learned.
+        /// Empty: a key for this run, which is enough where
         /// whoever reaches the cluster may do everything, such as on one machine.
         pub data_dir: PathBuf,
         /// Joining the cluster.
@@ -77,13 +78,16 @@ impl Validate for Config {
 }
 
 impl Config {
-    /// How the cluster is reached. A bridge keeps nothing on its disk, so what it learns lasts as long as it runs.
+    /// How the cluster is reached. The authorities that it learns are kept in the data directory, if there is one.
     pub(super) fn dialer(&self) -> Dialer {
         let hash = self.dial.ca_hash.clone();
         let hash = hash.or_else(|| self.joining.ca_hash());
-        let trust = Trust::default()
+        let mut trust = Trust::default()
             .file(self.dial.ca.clone())
             .hash(hash.and_then(|hash| hash.parse().ok()));
+        if !self.data_dir.as_os_str().is_empty() {
+            trust = trust.kept_in(self.data_dir.join("cluster-ca.pem"));
+        }
         Dialer::new(trust, self.dial.proxy().parse().unwrap_or_default())
     }
 }

@@ -20,7 +20,7 @@ use super::{
     link::Link,
     logs::{self, Expected},
     native,
-    plan::handed_out,
+    plan::{handed_out, token_of},
     program::as_pid,
 };
 
@@ -39,6 +39,8 @@ pub struct Bed {
     pub(super) clusters: BTreeMap<String, Tier>,
     /// Each worker's cluster.
     pub(super) homes: BTreeMap<String, String>,
+    /// Each bridge's.
+    pub(super) bridges: BTreeMap<String, String>,
     /// Ids of the workers that were ever seen, for looks from outside and for the clean-up.
     pub(super) ids: Mutex<BTreeMap<String, String>>,
     pub(super) expected: Vec<Expected>,
@@ -91,6 +93,32 @@ impl Bed {
         Ok(())
     }
 
+    /// Gives a machine what lets it join, if it needs that and has nothing yet.
+    async fn admit(&self, name: &str) -> Result<()> {
+        let file = token_of(&self.path, name);
+        if !self.secure || name == "root" || name.starts_with("nats-") || file.exists() {
+            return Ok(());
+        }
+        let token = if name.starts_with("cluster-") {
+            self.root().join_token("cluster").await?
+        } else if let Some(home) = self.homes.get(name) {
+            self.cluster(home)?.join_token("worker").await?
+        } else {
+            let home = self.bridges.get(name).context("a bridge's cluster")?;
+            self.cluster(home)?.join_token("bridge").await?
+        };
+        self.give_token(name, &token)
+    }
+
+    /// Puts a join token where a machine looks for it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn give_token(&self, name: &str, token: &str) -> Result<()> {
+        let file = token_of(&self.path, name);
+        fs::write(&file, token).with_context(|| format!("write {}", file.display()))
+    }
+
     /// Kills a program as a crash would.
     ///
     /// # Errors
@@ -104,6 +132,7 @@ impl Bed {
     /// # Errors
     /// It does not start.
     pub async fn start(&self, name: &str) -> Result<()> {
+        self.admit(name).await?;
         self.program(name)?.start().await
     }
 

@@ -144,8 +144,8 @@ impl Testbed {
         self
     }
 
-    /// Root and clusters speak TLS by authorities of their own. Whoever dials them is given the authority of their first start
-    /// in a file, as a person would hand it out. Everybody may call, since this is about TLS.
+    /// Root and clusters speak TLS by authorities of their own. Each machine joins by a token of its own and knows nothing else
+    /// of them; the story calls as the first administrator.
     #[must_use]
     pub fn secure(mut self) -> Self {
         self.secure = true;
@@ -228,15 +228,25 @@ impl Testbed {
         let (open, insecure) = if links.is_empty() {
             (Ipv4Addr::LOCALHOST, None)
         } else {
-            (Ipv4Addr::UNSPECIFIED, Some("--insecure".to_owned()))
+            let insecure = (!self.secure).then(|| "--insecure".to_owned());
+            (Ipv4Addr::UNSPECIFIED, insecure)
         };
-        let insecure = insecure.or(self.secure.then(|| "--insecure".to_owned()));
-        let tls = self.secure.then(|| "--tls=builtin".to_owned());
-        let ca = |name: &str| format!("--ca={}", handed_out(&path, name).display());
+        let mut tls = Vec::new();
+        if self.secure {
+            let hosts = links
+                .values()
+                .flat_map(|link| [link.host(), link.inside(), link.back_door()]);
+            tls.push("--tls=builtin".to_owned());
+            tls.extend(hosts.map(|host| format!("--tls-names={host}")));
+        }
+        let token = |name: &str| format!("--join-token-file={}", token_of(&path, name).display());
         let listen = |port: u16| SocketAddr::from((open, port));
         let tier = |at: SocketAddr, name: &str| match self.secure {
             false => Tier::on(at),
-            true => Tier::behind_tls(at, &handed_out(&path, name)),
+            true => {
+                let token = path.join(name).join("admin.token");
+                Tier::behind_tls(at, &handed_out(&path, name), token)
+            }
         };
         let scheme = if self.secure { "https://" } else { "" };
         // Where a program reaches what listens out here.
@@ -255,6 +265,7 @@ impl Testbed {
         let mut programs = Vec::new();
         let mut later = Vec::new();
         let (mut clusters, mut homes) = (BTreeMap::new(), BTreeMap::new());
+        let mut bridges = BTreeMap::new();
         let root_port = free_port()?;
         // A link of the root has two addresses: one for its clusters, one for the story, which goes on seeing it.
         let (root_link, root_at) = match links.get("root") {
@@ -297,7 +308,7 @@ impl Testbed {
                 format!("--broker-port={broker}"),
             ];
             args.extend(times.iter().chain(&insecure).chain(&tls).cloned());
-            args.extend(self.secure.then(|| ca("root")));
+            args.extend(self.secure.then(|| token(&name)));
             args.extend(more(&name));
             let at = name.clone();
             let listens = Some(loopback(port));
@@ -309,12 +320,15 @@ impl Testbed {
                 &path,
             ));
             for name in &cluster.bridges {
+                bridges.insert(name.clone(), cluster.name.clone());
                 let mut args = vec![
                     format!("--cluster={scheme}{}", from(name, port)),
                     format!("--nats=nats://{}", from(name, broker)),
                     "--log-format=json".to_owned(),
                 ];
-                args.extend(self.secure.then(|| ca(&at)));
+                if self.secure {
+                    args.extend([token(name), format!("--data-dir={}", data(name))]);
+                }
                 let bridge = Program::new(name, ours("edgeio-bridge")?, args, None, &path);
                 programs.push(bridge.within(behind(name)));
             }
@@ -326,8 +340,7 @@ impl Testbed {
                     "--native".to_owned(),
                     "--log-format=json".to_owned(),
                 ];
-                let knows = worker.args.iter().any(|arg| arg.starts_with("--ca"));
-                args.extend((self.secure && !knows).then(|| ca(&at)));
+                args.extend(self.secure.then(|| token(&worker.name)));
                 args.extend(worker.args.iter().cloned());
                 let file = ours("edgeio-worker")?;
                 let program = Program::new(&worker.name, file, args, None, &path);
@@ -353,6 +366,7 @@ impl Testbed {
             secure: self.secure,
             clusters,
             homes,
+            bridges,
             ids: std::sync::Mutex::default(),
             expected: self.expected,
             engine: Engine::connect()?,
@@ -365,6 +379,11 @@ impl Testbed {
         };
         Ok((bed, first))
     }
+}
+
+/// Where a machine finds what lets it join.
+pub(super) fn token_of(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.token"))
 }
 
 /// Where those who dial a tier find its authority.

@@ -1,19 +1,29 @@
 //! A root or a cluster as its users meet it: typed calls that survive a restart, and the looks that stories take.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use edgeio_client::{Dialer, Options, Proxy, Repeat, Trust, connect, retry};
 use edgeio_proto::{
     api::v1::{
-        Application, ApplicationSpec, ApplyRequest, DeleteRequest, GetRequest, Instance,
-        InstancePhase, ListInstancesRequest, Reachability, ScaleRequest,
+        Application, ApplicationSpec, ApplyRequest, CreateJoinTokenRequest, DeleteRequest,
+        GetRequest, Instance, InstancePhase, ListInstancesRequest, Reachability, ScaleRequest,
         application_service_client::ApplicationServiceClient,
+        join_service_client::JoinServiceClient,
     },
     cluster::v1::{self as cluster, Worker, worker_service_client::WorkerServiceClient},
     root::v1::{self as root, Cluster, cluster_service_client::ClusterServiceClient},
 };
-use tonic::{Code, Status, transport::Channel};
+use tonic::{
+    Code, Request, Status,
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
 use uuid::Uuid;
 
 use super::eventually;
@@ -25,7 +35,29 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone)]
 pub struct Tier {
     channel: Channel,
+    bearer: Bearer,
     address: String,
+}
+
+/// How calls go to a tier.
+pub type Calls = InterceptedService<Channel, Bearer>;
+
+/// Calls as the first administrator, by the token in a file that the tier writes at its first start; as nobody without one.
+#[derive(Debug, Clone, Default)]
+pub struct Bearer(Option<PathBuf>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(path) = &self.0 {
+            let token = std::fs::read_to_string(path);
+            let token =
+                token.map_err(|error| Status::unavailable(format!("no token yet: {error}")))?;
+            let value = format!("Bearer {}", token.trim()).parse();
+            let value = value.map_err(|_| Status::internal("the token is no header"))?;
+            request.metadata_mut().insert("authorization", value);
+        }
+        Ok(request)
+    }
 }
 
 impl Tier {
@@ -37,21 +69,31 @@ impl Tier {
         let address = address.to_string();
         let target = address.parse().context("the tier's address")?;
         let channel = connect(&target, &Options::default()).context("prepare a channel")?;
-        Ok(Self { channel, address })
+        Ok(Self {
+            channel,
+            bearer: Bearer::default(),
+            address,
+        })
     }
 
-    /// The same for a tier that speaks TLS: its authority is in that file, once it has started, and newer ones are learned.
+    /// The same for a tier that speaks TLS: its authority and its first administrator's token are in these files, once it has
+    /// started, and newer authorities are learned.
     ///
     /// # Errors
     /// None of the address.
-    pub fn behind_tls(address: SocketAddr, ca: &Path) -> Result<Self> {
+    pub fn behind_tls(address: SocketAddr, ca: &Path, token: PathBuf) -> Result<Self> {
         let address = format!("https://{address}");
         let target = address.parse().context("the tier's address")?;
         let trust = Trust::default().file(Some(ca.to_owned()));
         let dialer = Dialer::new(trust, Proxy::default());
         let channel = dialer.connect(&target, &Options::default());
         let channel = channel.context("prepare a channel")?;
-        Ok(Self { channel, address })
+        let bearer = Bearer(Some(token));
+        Ok(Self {
+            channel,
+            bearer,
+            address,
+        })
     }
 
     /// `HOST:PORT`, with `https://` before it if it speaks TLS.
@@ -60,22 +102,51 @@ impl Tier {
         &self.address
     }
 
+    /// The connection, for callers of other kinds.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// The API of applications, for calls that need more than what follows.
     #[must_use]
-    pub fn applications(&self) -> ApplicationServiceClient<Channel> {
-        ApplicationServiceClient::new(self.channel.clone())
+    pub fn applications(&self) -> ApplicationServiceClient<Calls> {
+        ApplicationServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
 
     /// The API of clusters, which a root has.
     #[must_use]
-    pub fn clusters(&self) -> ClusterServiceClient<Channel> {
-        ClusterServiceClient::new(self.channel.clone())
+    pub fn clusters(&self) -> ClusterServiceClient<Calls> {
+        ClusterServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
 
     /// The API of workers, which a cluster has.
     #[must_use]
-    pub fn workers(&self) -> WorkerServiceClient<Channel> {
-        WorkerServiceClient::new(self.channel.clone())
+    pub fn workers(&self) -> WorkerServiceClient<Calls> {
+        WorkerServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    /// The API of join tokens.
+    #[must_use]
+    pub fn joins(&self) -> JoinServiceClient<Calls> {
+        JoinServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    /// Makes a join token for one machine.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn join_token(&self, kind: &str) -> Result<String> {
+        let request = CreateJoinTokenRequest {
+            kind: kind.to_owned(),
+            ..CreateJoinTokenRequest::default()
+        };
+        let answer = retry(Repeat::RequestId, PATIENCE, || {
+            let (mut api, request) = (self.joins(), request.clone());
+            async move { api.create_join_token(request).await }
+        });
+        let answer = answer.await.context("make a join token")?;
+        Ok(answer.into_inner().token)
     }
 
     /// Applies an application.

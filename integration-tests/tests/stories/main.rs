@@ -30,3 +30,4 @@ mod secure;
 mod seen;
 mod silence;
 mod stop;
+mod trust;

@@ -27,9 +27,11 @@ fn said(done: &Output) -> String {
 }
 
 /// `edgeio get applications`, told whom to believe.
-fn cli(server: &str, trust: &[&str]) -> Result<Output> {
+fn cli(bed: &Bed, server: &str, trust: &[&str]) -> Result<Output> {
     Command::new(ours("edgeio")?)
         .args(["get", "applications", "--server", server])
+        .arg("--token-file")
+        .arg(bed.data("root").join("admin.token"))
         .args(trust)
         .output()
         .context("run edgeio")
@@ -101,7 +103,7 @@ async fn everybody_stays_in_while_authorities_change() -> Result<()> {
 
             // A person who knows the hash, one who knows another, one who knows none, and one who asks without TLS.
             let old = hash(&ca(bed, "root", &["show"])?)?;
-            let good = cli(root.address(), &["--ca-hash", &old])?;
+            let good = cli(bed, root.address(), &["--ca-hash", &old])?;
             ensure!(
                 good.status.success() && said(&good).contains("shop"),
                 "{}",
@@ -112,11 +114,11 @@ async fn everybody_stays_in_while_authorities_change() -> Result<()> {
                 (vec!["--ca-hash", wrong.as_str()], "somebody stands between"),
                 (vec![], "the authorities of this system"),
             ] {
-                let refused = cli(root.address(), &trust)?;
+                let refused = cli(bed, root.address(), &trust)?;
                 ensure!(refused.status.code() == Some(3), "{}", said(&refused));
                 ensure!(said(&refused).contains(text), "{}", said(&refused));
             }
-            let plain = cli(root.address().trim_start_matches("https://"), &[])?;
+            let plain = cli(bed, root.address().trim_start_matches("https://"), &[])?;
             ensure!(said(&plain).contains("it speaks TLS"), "{}", said(&plain));
             let port = root.address().rsplit_once(':').context("a port")?.1;
             let listed = Command::new(tool("grpcurl")?)
@@ -184,10 +186,10 @@ async fn everybody_stays_in_while_authorities_change() -> Result<()> {
             }
             root.scale("shop", "job", 3).await?;
             root.running("shop", "job", 3).await?;
-            let refused = cli(root.address(), &["--ca-hash", &old])?;
+            let refused = cli(bed, root.address(), &["--ca-hash", &old])?;
             ensure!(refused.status.code() == Some(3), "{}", said(&refused));
             let new = hash(&ca(bed, "root", &["show"])?)?;
-            let good = cli(root.address(), &["--ca-hash", &new])?;
+            let good = cli(bed, root.address(), &["--ca-hash", &new])?;
             ensure!(good.status.success(), "{}", said(&good));
             root.delete("shop").await?;
             root.gone("shop").await

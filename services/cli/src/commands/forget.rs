@@ -6,7 +6,8 @@ use super::{Context, child::Child};
 use crate::{error::CliError, output::text::count, remote::request_id};
 
 const WORKER_HELP: &str = "\
-What the worker ran is placed elsewhere. If it does come back, what it still runs is stopped.
+What the worker ran is placed elsewhere. It is let in no more, unless this server needs no credentials: it comes back by a new join
+token, and what it still runs is stopped then. Forget a machine that was stolen.
 
 Examples:
   edgeio forget worker a1 --server 127.0.0.1:10100     a worker is known at its cluster

@@ -76,8 +76,7 @@ pub(super) async fn join(
         Caller::Key { .. } | Caller::Operator => return Err(BridgeError::Unproven),
     };
     let mut tx = context.store.write().await?;
-    let same = |bridge: &Bridge| bridge.public_key == request.public_key;
-    if let Some(known) = tx.bridges().await?.into_iter().find(same) {
+    if let Some(known) = tx.bridge_by_key(&request.public_key).await? {
         return Ok(known.id);
     }
     let (id, now) = (context.ids.next(), context.clock.wall());

@@ -10,7 +10,10 @@ use edgeio_link::convert;
 use edgeio_proto::cluster::v1::{LeaveRequest, LeaveResponse};
 use edgeio_server::auth::{Principal, PrincipalKind};
 use edgeio_store::{AssignmentFilter, Write, WriteTx};
-use edgeio_tier::machines::{Caller, caller};
+use edgeio_tier::{
+    access::{Actor, Target},
+    machines::{Caller, caller},
+};
 use tracing::info;
 
 use super::{Gate, GateError};
@@ -62,6 +65,18 @@ pub(super) async fn leave(
                 ordered: true,
             });
         }
+    }
+    // Said once, when it begins; and when it keeps its jobs, which is at once.
+    if request.keep || child.state != ChildState::Left {
+        let target = Target::new("worker", child.display(), "");
+        let jobs = if request.keep {
+            "kept"
+        } else {
+            "to be stopped"
+        };
+        let target = target.with(format!("{id}, {remaining} jobs {jobs}"));
+        let now = gate.context.clock.wall();
+        tx.audit(Actor::of(who).did(now, "Leave", target));
     }
     info!(worker = %child.display(), remaining, keep = request.keep, "worker leaves");
     if gone {

@@ -61,26 +61,24 @@ pub(super) async fn register(
         &request.name
     };
     let mut tx = gate.context.store.write().await?;
-    let same_key = tx
-        .children()
-        .await?
-        .into_iter()
-        .find(|c| c.public_key == request.public_key)
-        .map(|c| c.id);
+    let same_key = tx.child_by_key(&request.public_key).await?.map(|c| c.id);
     if let Caller::Known(own) = caller
         && same_key != Some(own)
     {
         warn!(worker = %own, "worker registers with another key than its own");
         return Err(GateError::OtherWorker(own));
     }
-    let proven = || {
-        gate.identity
-            .verify(&request.credential, &request.public_key)
+    let (text, key) = (&request.credential, &request.public_key);
+    let proven = gate.identity.verify(text, key);
+    // Whoever was forgotten may have been stolen: what it was given lets it in no more. It gets its id back with a token.
+    let forgotten = match proven {
+        Some(id) if same_key.is_none() => !tx.tombstones(&[id.0]).await?.is_empty(),
+        Some(_) | None => false,
     };
-    let known = same_key.or_else(proven);
+    let known = same_key.or(proven);
     let name = Name::from_any(wished);
     let id = known.unwrap_or_else(|| ChildId(gate.context.ids.next()));
-    if known.is_none() {
+    if known.is_none() || forgotten {
         let now = gate.context.clock.wall();
         let how = if matches!(caller, Caller::Key { trusted: false, .. }) {
             let (text, kind) = (&request.join_token, JoinKind::Worker);

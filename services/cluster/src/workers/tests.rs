@@ -26,9 +26,12 @@ use edgeio_server::{
     auth::{Principal, PrincipalKind, Role},
     status::Classify as _,
 };
-use edgeio_store::{AssignmentFilter, JoinKind, MemoryStore, Store, Write};
+use edgeio_store::{AssignmentFilter, AuditFilter, JoinKind, MemoryStore, Store, Write};
 use edgeio_tier::{
-    apps::{Children, children::Approve},
+    apps::{
+        Children,
+        children::{Approve, Forget},
+    },
     context::{Context, Times},
     joins::Joins,
     system::SystemIds,
@@ -58,6 +61,20 @@ struct Bed {
 impl Bed {
     fn new() -> Self {
         Self::over(tempfile::tempdir().unwrap(), 1)
+    }
+
+    /// What the audit tells of calls of that name.
+    async fn audited(&self, verb: &str) -> Vec<String> {
+        let all = AuditFilter {
+            limit: 100,
+            ..AuditFilter::default()
+        };
+        let tx = self.store.read().await.unwrap();
+        let entries = tx.audit_entries(&all).await.unwrap();
+        let of = entries
+            .into_iter()
+            .filter(|entry| entry.record.verb == verb);
+        of.map(|entry| format!("{:?}", entry.record)).collect()
     }
 
     /// The same cluster with an empty database.
@@ -335,6 +352,11 @@ async fn who_leaves_stops_everything_first_and_is_gone_when_nothing_remains() {
     }
     assert_eq!(bed.leave(&joined, false).await.unwrap().remaining, 0);
     assert_eq!(bed.state(&joined).await, None);
+    let goodbyes = bed.audited("Leave").await;
+    assert_eq!(goodbyes.len(), 1, "{goodbyes:?}");
+    assert!(
+        goodbyes[0].contains(&joined.worker_id) && goodbyes[0].contains("3 jobs to be stopped")
+    );
     let twice = bed.leave(&joined, false).await;
     assert!(matches!(twice, Err(GateError::Unknown(_))), "{twice:?}");
 }
@@ -445,6 +467,40 @@ async fn a_worker_from_elsewhere_joins_by_a_token_of_its_kind() {
     };
     let back = register(&bed.gate, &stranger(&two), request).await.unwrap();
     assert_eq!(back.worker_id, second.worker_id);
+}
+
+#[tokio::test]
+async fn who_was_forgotten_is_let_in_by_a_token_only() {
+    let bed = Bed::new();
+    let children = Children::new(&bed.gate.context, "north");
+    let stolen = key();
+    let joined = bed.join(worker(&stolen)).await;
+    let dev = Principal::dev(Role::Operator);
+    let rest = ForgetRequest {
+        worker: joined.worker_id.clone(),
+        ..ForgetRequest::default()
+    };
+    let forget = Forget::parse(&dev, String::new(), &rest, &joined.worker_id, true).unwrap();
+    children.forget(forget).await.unwrap();
+    // However long ago.
+    bed.write(Write::Compact(Time(i64::MAX))).await;
+    let comes = async |token: String| {
+        let request = RegisterRequest {
+            credential: joined.credential.clone(),
+            join_token: token,
+            ..worker(&stolen)
+        };
+        let answer = register(&bed.gate, &stranger(&stolen), request).await;
+        answer.map_err(|error| error.reason())
+    };
+    let refused = comes(String::new()).await.unwrap_err();
+    assert_eq!(refused, "JOIN_TOKEN_NEEDED");
+    let back = comes(token(&bed, "").await).await.unwrap();
+    assert_eq!(back.worker_id, joined.worker_id);
+    assert_eq!(
+        comes(String::new()).await.unwrap().worker_id,
+        joined.worker_id
+    );
 }
 
 #[tokio::test]

@@ -394,6 +394,8 @@ pub trait ReadTx: Send + Sync {
     async fn children(&self) -> Result<Vec<Child>, StoreError>;
     /// One child.
     async fn child(&self, id: ChildId) -> Result<Option<Child>, StoreError>;
+    /// The child with this public key, the one with the lowest id if there were several; `None` for the empty key.
+    async fn child_by_key(&self, public_key: &str) -> Result<Option<Child>, StoreError>;
     /// Which of these ids were stopped for good.
     async fn tombstones(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError>;
     /// The answer to a request.
@@ -423,6 +425,8 @@ pub trait ReadTx: Send + Sync {
     async fn join_token(&self, id: &str) -> Result<Option<JoinToken>, StoreError>;
     /// All bridges, by id.
     async fn bridges(&self) -> Result<Vec<Bridge>, StoreError>;
+    /// The bridge with this public key.
+    async fn bridge_by_key(&self, public_key: &str) -> Result<Option<Bridge>, StoreError>;
     /// Entries of the audit.
     async fn audit_entries(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError>;
 }

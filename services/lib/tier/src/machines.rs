@@ -39,13 +39,8 @@ impl Machines for Keys {
         key: &str,
     ) -> Result<Option<Principal>, Box<dyn std::error::Error + Send + Sync>> {
         let tx = self.store.read().await?;
-        let all = tx.children().await?;
         if self.kind == PrincipalKind::Worker
-            && let Some(bridge) = tx
-                .bridges()
-                .await?
-                .into_iter()
-                .find(|b| b.public_key == key)
+            && let Some(bridge) = tx.bridge_by_key(key).await?
         {
             let kind = PrincipalKind::Bridge;
             return Ok(Some(Principal::machine(
@@ -54,7 +49,7 @@ impl Machines for Keys {
                 bridge.name,
             )));
         }
-        let child = all.into_iter().find(|child| child.public_key == key);
+        let child = tx.child_by_key(key).await?;
         Ok(child.map(|c| Principal::machine(self.kind, c.id.to_string(), c.display())))
     }
 }

@@ -267,6 +267,12 @@ impl<W: Send + Sync> ReadTx for Tx<'_, W> {
         Ok(self.state.children.get(&id).cloned())
     }
 
+    async fn child_by_key(&self, public_key: &str) -> Result<Option<Child>, StoreError> {
+        let mut children = self.state.children.values();
+        let found = children.find(|child| child.public_key == public_key);
+        Ok(found.filter(|_| !public_key.is_empty()).cloned())
+    }
+
     async fn tombstones(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
         Ok(self.state.tombstones(ids))
     }
@@ -317,6 +323,12 @@ impl<W: Send + Sync> ReadTx for Tx<'_, W> {
 
     async fn bridges(&self) -> Result<Vec<Bridge>, StoreError> {
         Ok(self.state.joins.bridges.values().cloned().collect())
+    }
+
+    async fn bridge_by_key(&self, public_key: &str) -> Result<Option<Bridge>, StoreError> {
+        let mut bridges = self.state.joins.bridges.values();
+        let found = bridges.find(|bridge| bridge.public_key == public_key);
+        Ok(found.cloned())
     }
 
     async fn audit_entries(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {

@@ -81,6 +81,16 @@ pub(super) async fn token(
     row.map(JoinToken::try_from).transpose()
 }
 
+pub(super) async fn bridge_by_key(
+    db: &impl ConnectionTrait,
+    public_key: &str,
+) -> Result<Option<Bridge>, StoreError> {
+    let with_key = bridge::Entity::find().filter(bridge::Column::PublicKey.eq(public_key));
+    let row = with_key.one(db).await;
+    let row = row.map_err(failed("find a bridge by its key"))?;
+    Ok(row.map(Bridge::from))
+}
+
 pub(super) async fn bridges(db: &impl ConnectionTrait) -> Result<Vec<Bridge>, StoreError> {
     let all = bridge::Entity::find().order_by_asc(bridge::Column::Id);
     let rows = all.all(db).await.map_err(failed("list bridges"))?;

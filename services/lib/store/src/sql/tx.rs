@@ -9,7 +9,9 @@ use edgeio_domain::{
     records::{Application, Assignment, Event, Slot},
     time::{Clock, Time},
 };
-use sea_orm::{DatabaseConnection, DatabaseTransaction, EntityTrait, QueryOrder};
+use sea_orm::{
+    ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use uuid::Uuid;
 
@@ -211,6 +213,17 @@ impl<W: Send + Sync> ReadTx for Tx<W> {
         row.map(Child::try_from).transpose()
     }
 
+    async fn child_by_key(&self, public_key: &str) -> Result<Option<Child>, StoreError> {
+        if public_key.is_empty() {
+            return Ok(None);
+        }
+        let with_key = child::Entity::find().filter(child::Column::PublicKey.eq(public_key));
+        let first = with_key.order_by_asc(child::Column::Id);
+        let row = first.one(&self.db).await;
+        let row = row.map_err(failed("find a child by its key"))?;
+        row.map(Child::try_from).transpose()
+    }
+
     async fn tombstones(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
         read::tombstones(&self.db, ids).await
     }
@@ -263,6 +276,10 @@ impl<W: Send + Sync> ReadTx for Tx<W> {
 
     async fn bridges(&self) -> Result<Vec<Bridge>, StoreError> {
         joins::bridges(&self.db).await
+    }
+
+    async fn bridge_by_key(&self, public_key: &str) -> Result<Option<Bridge>, StoreError> {
+        joins::bridge_by_key(&self.db, public_key).await
     }
 
     async fn audit_entries(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {

@@ -66,6 +66,27 @@ pub(crate) async fn tokens_and_bridges_come_back_and_wake_nobody(bed: Bed) {
     assert_eq!(one.as_ref(), Some(&tokens[2]));
     assert_eq!(tx.join_token("another").await.unwrap(), None);
     assert_eq!(tx.bridges().await.unwrap(), bridges[1..]);
+    let by_key = async |key: &str| tx.bridge_by_key(key).await.unwrap();
+    assert_eq!(by_key("key 1").await.as_ref(), Some(&bridges[1]));
+    assert_eq!(by_key("key 0").await, None);
+    assert_eq!(by_key("").await, None);
+}
+
+pub(crate) async fn a_child_is_found_by_its_key(bed: Bed) {
+    let with_key = |n: u64, key: &str| edgeio_domain::child::Child {
+        public_key: key.to_owned(),
+        ..make::child(n, n)
+    };
+    let children = [with_key(1, ""), with_key(2, "UA"), with_key(3, "UB")];
+    bed.put(children.iter().cloned().map(Write::PutChild)).await;
+    let bed = bed.reopen().await;
+    let tx = bed.read().await;
+    let by_key = async |key: &str| tx.child_by_key(key).await.unwrap().map(|c| c.id);
+    assert_eq!(by_key("UA").await, Some(children[1].id));
+    assert_eq!(by_key("UB").await, Some(children[2].id));
+    for nobodys in ["", "U", "ua", "UC", "%"] {
+        assert_eq!(by_key(nobodys).await, None, "{nobodys}");
+    }
 }
 
 pub(crate) async fn a_use_is_taken_with_the_rest_or_not_at_all(bed: Bed) {

@@ -105,6 +105,7 @@ suite! {
     ],
     joins: [
         tokens_and_bridges_come_back_and_wake_nobody,
+        a_child_is_found_by_its_key,
         a_use_is_taken_with_the_rest_or_not_at_all,
         a_token_that_is_not_good_has_no_use,
         of_many_at_once_as_many_join_as_the_token_allows,

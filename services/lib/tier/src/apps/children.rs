@@ -274,6 +274,10 @@ impl Children {
     }
 }
 
+/// No compaction is later, so what was buried then is remembered for good: a child that was forgotten is let in by no credential that
+/// it was given before.
+const FOR_GOOD: Time = Time(i64::MAX);
+
 /// Removes a child with everything that it was assigned.
 async fn give_up(
     tx: &mut dyn WriteTx,
@@ -313,6 +317,7 @@ async fn give_up(
     }
     release(tx, child.id, now).await?;
     tx.stage(Write::DeleteChild(child.id));
+    tx.stage(Write::PutTombstone(child.id.0, FOR_GOOD));
     tx.stage(event(
         "",
         format!("{noun}/{}", child.display()),

@@ -26,9 +26,9 @@ use super::{
     access::{self, Seen},
     find,
     page::{self, Page},
-    show::{Picture, newest, timestamp},
+    show::{Picture, Specs, newest, timestamp},
 };
-use crate::access::Target;
+use crate::access::{Target, quota};
 
 /// A checked ListHeld.
 #[derive(Clone, Debug)]
@@ -375,6 +375,10 @@ impl Apps {
             tx.stage(Write::PutSlot(slot_of(&held, after.uid, demand, now)));
         }
         if before.as_ref() != Some(&after) {
+            let namespace = tx.namespace(after.key.namespace.as_str()).await?;
+            let quota = namespace.map(|one| one.quota).unwrap_or_default();
+            let specs = Specs::default();
+            quota::check(tx, &quota, before.as_ref(), &after, &specs).await?;
             after.version += 1;
             tx.stage(Write::PutApplication(after.clone()));
         }

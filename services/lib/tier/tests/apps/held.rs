@@ -10,7 +10,7 @@ use edgeio_server::{
     auth::{Binding, Principal, Role},
     status::{Classify, Kind},
 };
-use edgeio_store::{ApplicationFilter, SlotFilter, Store as _, Write};
+use edgeio_store::{ApplicationFilter, Namespace, Quota, SlotFilter, Store as _, Write};
 use edgeio_tier::apps::{AppError, ListHeld, ResolveHeld};
 
 use crate::support::{Bed, as_role, here, service, web, who};
@@ -188,6 +188,37 @@ async fn without_its_spec_nothing_can_be_made_of_it() {
         (Kind::FailedPrecondition, "SPEC_UNKNOWN")
     );
     assert_eq!(bed.count().await, 0);
+}
+
+#[tokio::test]
+async fn what_is_held_is_adopted_within_the_quota() {
+    let bed = Bed::root();
+    bed.child("a", 8).await;
+    held(&bed, 3).await;
+    let name = edgeio_domain::name::Name::new("default").unwrap();
+    let limited = |instances| {
+        Write::PutNamespace(Namespace {
+            name: name.clone(),
+            quota: Quota {
+                instances: Some(instances),
+                ..Quota::default()
+            },
+            created_at: Time(0),
+        })
+    };
+    bed.write([limited(1)]).await;
+    let listed = list(&bed).await;
+    let adopt = async |n: usize| resolve(&bed, &listed[n].id, HeldDecision::Adopt).await;
+    adopt(0).await.unwrap();
+    bed.settle().await;
+    let over = adopt(1).await.unwrap_err();
+    assert_eq!(
+        (over.kind(), over.reason()),
+        (Kind::Exhausted, "QUOTA_EXCEEDED")
+    );
+    assert_eq!(list(&bed).await.len(), 2, "nothing was decided");
+    bed.write([limited(2)]).await;
+    adopt(1).await.unwrap();
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod m0004_tombstone_child;
 mod m0005_child_features;
 mod m0006_access;
 mod m0007_join;
+mod m0008_child_key;
 
 use edgeio_domain::ids::Lineage;
 use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel};
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_child_features::Migration),
             Box::new(m0006_access::Migration),
             Box::new(m0007_join::Migration),
+            Box::new(m0008_child_key::Migration),
         ]
     }
 }
