@@ -6,6 +6,7 @@
 
 mod chain;
 mod denial;
+mod key_set;
 mod local;
 pub mod machine;
 pub mod oidc;

@@ -1,10 +1,10 @@
-//! Users of an OpenID provider: ID tokens, verified by a set of keys in a file.
+//! Users of an OpenID provider: ID tokens, verified by the provider's keys.
 //!
-//! Nothing is asked of the provider: whoever keeps the file current (a sidecar, a cron job, a mounted secret) decides when a key
-//! ends, and a provider that is away shuts nobody out. The file is read for each token, so a new one holds at once. What a
+//! The keys are in a file that somebody keeps current (a sidecar, a cron job, a mounted secret), or at an address of the provider (see
+//! `key_set`); either way a provider that is away shuts nobody out. What a
 //! group of the provider may do here is written in the configuration; a user without such a group is known and may do nothing.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
 use jsonwebtoken::{
@@ -17,6 +17,7 @@ use tonic::metadata::MetadataMap;
 use super::{
     AuthError, Authenticate, Binding, CallInfo, Method, Peer, Principal, PrincipalKind, Role,
     bearer,
+    key_set::{self, KeySet, Remote},
 };
 use crate::config::{Check, Parsed, Validate};
 
@@ -80,6 +81,11 @@ crate::config! {
         pub oidc_audience: String,
         /// A file with the provider's keys, as a JSON Web Key Set. It is read for each token.
         pub oidc_keys: Option<PathBuf>,
+        /// In place of a file: where the provider tells its keys, as `jwks_uri` in its configuration has it: `https://HOST/PATH`. They are
+        /// kept, and asked for again every quarter of an hour and for a key that is not known. It is called without a proxy.
+        pub oidc_keys_url: String,
+        /// The certificate authorities of that address, in PEM form; without it the system's.
+        pub oidc_keys_ca: Option<PathBuf>,
         /// The claim that names the user to people.
         pub oidc_name_claim: String = "email".to_owned(),
         /// The claim that lists the user's groups.
@@ -102,12 +108,23 @@ impl Validate for OidcConfig {
                 "write the client id under which this server is known to the provider",
             );
         }
-        if self.oidc_keys.is_none() {
-            check.fail(
+        match (&self.oidc_keys, self.oidc_keys_url.as_str()) {
+            (None, "") => check.fail(
                 "oidc_keys",
                 "no token could be verified",
-                "name a file with the provider's JSON Web Key Set",
-            );
+                "name a file with the provider's JSON Web Key Set, or its address in `oidc_keys_url`",
+            ),
+            (Some(_), "") => {}
+            (Some(_), _) => check.fail(
+                "oidc_keys",
+                "there is an `oidc_keys_url` too, and only one of them can be meant",
+                "give one of the two",
+            ),
+            (None, address) => {
+                if let Err(error) = key_set::parse(address) {
+                    check.fail("oidc_keys_url", error.to_string(), "copy the provider's `jwks_uri`");
+                }
+            }
         }
     }
 }
@@ -117,7 +134,7 @@ impl Validate for OidcConfig {
 pub struct Oidc {
     issuer: String,
     audience: String,
-    keys: PathBuf,
+    keys: KeySet,
     name_claim: String,
     groups_claim: String,
     bindings: BTreeMap<String, Vec<Binding>>,
@@ -127,7 +144,14 @@ impl Oidc {
     /// As configured; `None` without a provider.
     #[must_use]
     pub fn new(config: &OidcConfig) -> Option<Self> {
-        let keys = config.oidc_keys.clone()?;
+        let keys = match &config.oidc_keys {
+            Some(path) => KeySet::File(path.clone()),
+            None => {
+                let address = key_set::parse(&config.oidc_keys_url).ok()?;
+                let remote = Remote::new(address, config.oidc_keys_ca.clone());
+                KeySet::Address(Arc::new(remote))
+            }
+        };
         if config.oidc_issuer.is_empty() {
             return None;
         }
@@ -142,16 +166,6 @@ impl Oidc {
                 .map(|(group, grants)| (group.clone(), grants.0.0.clone()))
                 .collect(),
         })
-    }
-
-    async fn key_set(&self) -> Result<JwkSet, AuthError> {
-        let read = tokio::fs::read(&self.keys).await;
-        let away = |error: Box<dyn std::error::Error + Send + Sync>| {
-            tracing::error!(path = %self.keys.display(), %error, "the provider's keys cannot be read");
-            AuthError::Unavailable(error)
-        };
-        let bytes = read.map_err(|error| away(Box::new(error)))?;
-        serde_json::from_slice(&bytes).map_err(|error| away(Box::new(error)))
     }
 
     fn verify(&self, token: &str, keys: &JwkSet) -> Result<Principal, AuthError> {
@@ -231,7 +245,12 @@ impl Authenticate for Oidc {
         let Some(token) = bearer(metadata).filter(is_jwt) else {
             return Ok(None);
         };
-        let keys = self.key_set().await?;
+        // Keys are looked for only for what could be a token: a header is cheap to read, and anybody can send one.
+        let kid = match decode_header(token) {
+            Ok(header) if ALGORITHMS.contains(&header.alg) => header.kid,
+            Ok(_) | Err(_) => return self.verify(token, &JwkSet { keys: Vec::new() }).map(Some),
+        };
+        let keys = self.keys.with(kid.as_deref()).await?;
         self.verify(token, &keys).map(Some)
     }
 }
@@ -296,7 +315,7 @@ mod tests {
         Oidc {
             issuer: "https://login.example".into(),
             audience: "edgeio".into(),
-            keys: PathBuf::new(),
+            keys: KeySet::File(PathBuf::new()),
             name_claim: "email".into(),
             groups_claim: "groups".into(),
             bindings: BTreeMap::from([
@@ -389,7 +408,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys.json");
         let oidc = Oidc {
-            keys: path.clone(),
+            keys: KeySet::File(path.clone()),
             ..oidc()
         };
         let ask = async || {
