@@ -118,12 +118,15 @@ impl World {
 
     /// A full disk is waited for. A commit that broke off has often taken the process along.
     pub(super) fn store_failed(&mut self, part: Part, error: &StoreError) {
+        // A commit that failed may be durable all the same. Whoever shares the database polls it, and finds that.
+        self.database(part).store.poll();
+        if self.database(part).is_shared {
+            self.changed(part);
+        }
         let full = matches!(error, StoreError::Full { .. });
         if !full && self.queue.chance(60) {
             return self.down(part);
         }
-        // A commit that failed may be durable all the same; a poll finds it.
-        self.database(part).store.poll();
         for task in Task::ALL {
             self.wake_in(part, task, STORE_PAUSE..STORE_PAUSE + 100);
         }
@@ -140,6 +143,7 @@ impl World {
                     };
                     if recorded {
                         self.clusters[cluster].heard_at = self.queue.now;
+                        self.memory.recorded(part, child, self.queue.now);
                     }
                     if self.clusters[cluster].attached == Some(root) {
                         let lanes = [Some(Lane::FromRoot(cluster)), None];
@@ -157,6 +161,7 @@ impl World {
                         }
                         if recorded {
                             machine.heard_at = self.queue.now;
+                            self.memory.recorded(part, child, self.queue.now);
                         }
                         let Some(bridge) = bridge else { continue };
                         let lanes = [
@@ -222,6 +227,9 @@ impl World {
         let store = self.database(part).store.clone();
         let before = store.snapshot().revision();
         let known = store.snapshot().child(child).map(|c| c.session_epoch);
+        if self.serves(part) {
+            self.memory.word(part, self.queue.now, self.times.lease);
+        }
         self.hub(part, |loops| {
             block_on(loops.hub.receive(vec![(child, message)]))
         });

@@ -8,6 +8,7 @@ use edgeio_store::memory::{CommitFault, MemoryStore, Snapshot};
 
 use super::{
     clock::SimClock,
+    machine::JOB_CPU,
     network::Lane,
     profile::Profile,
     queue::{Part, What},
@@ -56,6 +57,10 @@ pub(super) enum Fault {
     Replay,
     /// A worker reports about instances of others.
     Forge(usize),
+    /// A worker or a cluster is not heard for so long.
+    Away(Part, i64),
+    /// A worker offers no more than what it runs, and a little.
+    Shrink(usize, i64),
     /// A worker says to have more than it has.
     Lie(usize),
 }
@@ -79,6 +84,7 @@ pub(super) fn draw(world: &mut World) {
             }
         }
     }
+    super::absence::draw(world);
     for _ in 0..world.queue.draw(2..9) {
         if world.profile == Profile::Partition && world.queue.chance(25) {
             swizzle(world);
@@ -147,6 +153,9 @@ fn one(world: &mut World) -> Fault {
     };
     let dice = world.queue.below(100);
     let pause = world.queue.draw(500..LONGEST);
+    if world.queue.chance(10) {
+        return Fault::Shrink(worker, world.queue.draw(0..2));
+    }
     match profile {
         Profile::FaultFree | Profile::Lossy => match dice {
             0..50 => Fault::Crash(any_part(world)),
@@ -215,7 +224,8 @@ impl World {
         }
         let now = self.queue.now;
         // What is broken for a while is whole again when trouble is over.
-        let until = |pause: i64| Time((now.0 + pause).min(self.trouble.0));
+        let over = self.trouble.0;
+        let until = |pause: i64| Time((now.0 + pause).min(over));
         match fault {
             Fault::Crash(part) => {
                 if self.is_up(part) {
@@ -238,12 +248,16 @@ impl World {
                 })));
             }
             Fault::Ledger(worker, durable) => self.machines[worker].ledger.kill(durable),
-            Fault::LedgerFull(worker, writes) => self.machines[worker].ledger.fail(writes),
+            Fault::LedgerFull(worker, writes) => {
+                self.machines[worker].ledger.fail(writes);
+                self.machines[worker].ledger_fails = true;
+            }
             Fault::Full(part, pause) => {
                 let full = || Some(CommitFault::Full);
                 self.database(part)
                     .store
                     .on_commit(Some(Box::new(move |_| full())));
+                self.database_mut(part).is_full = true;
                 self.queue.at(until(pause), What::Room(part));
             }
             Fault::Cut(lane, pause) => {
@@ -259,15 +273,25 @@ impl World {
                 self.hang_up(cluster, number);
             }
             Fault::PowerCut(worker) => self.power_cut(worker)?,
-            Fault::Freeze(part, pause) => {
-                self.frozen.insert(part, until(pause));
-            }
+            Fault::Freeze(part, pause) => self.freeze(part, until(pause)),
             Fault::Sleep(worker, pause) => {
-                self.frozen.insert(Part::Worker(worker), until(pause));
-                for lane in [Lane::WorkerUp(worker), Lane::WorkerDown(worker)] {
+                self.freeze(Part::Worker(worker), until(pause));
+                for lane in World::ways(Part::Worker(worker)) {
                     self.network.cut(lane);
                     self.queue.at(until(pause), What::Mend(lane));
                 }
+            }
+            Fault::Away(child, pause) => {
+                for lane in World::ways(child) {
+                    self.network.cut(lane);
+                    self.queue.at(until(pause), What::Mend(lane));
+                }
+            }
+            Fault::Shrink(worker, more) => {
+                let machine = &mut self.machines[worker];
+                let runs = i64::try_from(machine.alive().count()).unwrap_or(0);
+                machine.says = machine.says.min((runs + more) * JOB_CPU);
+                self.offer(worker)?;
             }
             Fault::Jump(part, off) => {
                 self.memory.clocks_jumped = true;
@@ -325,6 +349,15 @@ impl World {
         Ok(())
     }
 
+    /// A process stands still until then.
+    fn freeze(&mut self, part: Part, until: Time) {
+        self.frozen.insert(part, until);
+        if let Part::Worker(worker) = part {
+            let since = &mut self.machines[worker].acts_since;
+            *since = until.max(*since);
+        }
+    }
+
     fn is_up(&self, part: Part) -> bool {
         match part {
             Part::Root(_) | Part::Cluster(_) => {
@@ -347,7 +380,7 @@ impl World {
         let (now, ids) = (self.queue.now, self.ids.clone());
         self.database_mut(part).replace(copy, &ids, now);
         let snapshot = self.database(part).store.snapshot();
-        self.memory.lost(part, snapshot.revision());
+        self.memory.lost(part, &snapshot);
         self.memory.ambiguous(&snapshot);
         match part {
             Part::Root(_) => (0..self.roots.len()).for_each(|root| self.down(Part::Root(root))),
@@ -358,13 +391,15 @@ impl World {
 
     pub(super) fn room(&mut self, part: Part) {
         self.database(part).store.on_commit(None);
+        self.database_mut(part).is_full = false;
     }
 
     fn clone_cluster(&mut self, cluster: usize) {
         let it = &self.clusters[cluster];
         let clock = SimClock::new(&self.timeline);
         let name = it.name.clone();
-        let mut copy = super::tier::Cluster::new(clock.clone(), &self.ids, name, Vec::new());
+        let mut copy =
+            super::tier::Cluster::new((clock.clone(), self.times), &self.ids, name, Vec::new());
         copy.id = it.id;
         copy.database.own = it.database.own;
         copy.database.store = Arc::new(MemoryStore::from_snapshot(

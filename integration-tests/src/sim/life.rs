@@ -99,7 +99,7 @@ impl World {
                 if machine.node.is_some() || machine.is_off {
                     return Ok(());
                 }
-                if machine.start().is_err() {
+                if machine.start(self.queue.now).is_err() {
                     self.down(part);
                     return Ok(());
                 }
@@ -153,6 +153,12 @@ impl World {
         if let Err(error) = admitted {
             self.store_failed(Part::Root(root), &error);
             return self.redial(cluster, 500..6000);
+        }
+        // The root ends the stream that another one of this identity had.
+        let before = self.memory.stream_of(id).filter(|other| *other != cluster);
+        if let Some(other) = before {
+            let number = self.clusters[other].dials;
+            self.queue.within(1..50, What::HangUp(other, number));
         }
         self.memory.open_stream(id, cluster);
         self.clusters[cluster].connect(root, &self.ids);
@@ -244,7 +250,12 @@ impl World {
                         && e.status.running_since.is_some()
                 })
         };
-        let revive = machine.alive().filter(|id| settled(id)).collect();
+        // What is exclusive waits for its cluster.
+        let exclusive = |id: &AssignmentId| self.memory.exclusive.contains(id);
+        let revive = machine
+            .alive()
+            .filter(|id| settled(id) && !exclusive(id))
+            .collect();
         self.machines[worker].revive = revive;
         for lane in [Lane::WorkerUp(worker), Lane::WorkerDown(worker)] {
             self.network.cut(lane);
@@ -254,6 +265,7 @@ impl World {
         self.crash(Part::Worker(worker))?;
         let machine = &mut self.machines[worker];
         machine.clock.reboot();
+        machine.boots += 1;
         for job in machine.jobs.values_mut() {
             *job = Job::Ended { code: 137 };
         }
@@ -286,8 +298,10 @@ impl World {
         self.network.heal(&mut self.queue);
         self.frozen.retain(|_, until| *until > self.queue.now);
         self.root.store.on_commit(None);
+        self.root.is_full = false;
         for cluster in &mut self.clusters {
             cluster.database.store.on_commit(None);
+            cluster.database.is_full = false;
             if cluster.is_clone {
                 cluster.process.loops = None;
                 cluster.attached = None;
@@ -296,6 +310,7 @@ impl World {
         self.memory.close_clones(&self.clusters);
         for machine in &mut self.machines {
             machine.ledger.fail(0);
+            machine.ledger_fails = false;
             if machine.is_clone {
                 machine.is_off = true;
                 machine.node = None;

@@ -8,6 +8,7 @@ use std::{
 use edgeio_domain::{
     ids::{AssignmentId, ChildId},
     plan::instance::{Exit, Seen},
+    records::Desired,
     resources::Resources,
     time::{Clock as _, Time},
 };
@@ -65,6 +66,12 @@ pub(super) struct Machine {
     pub(super) heard_at: Time,
     /// What must run again after a power cut.
     pub(super) revive: BTreeSet<AssignmentId>,
+    /// Since when its agent can act, or will.
+    pub(super) acts_since: Time,
+    /// Writes of its ledger fail.
+    pub(super) ledger_fails: bool,
+    /// How often it was started.
+    pub(super) boots: u32,
     /// It is a copy of another one's disk.
     pub(super) is_clone: bool,
     /// It is switched off for good.
@@ -98,6 +105,9 @@ impl Machine {
             says: room,
             heard_at: Time(0),
             revive: BTreeSet::new(),
+            acts_since: Time(0),
+            ledger_fails: false,
+            boots: 0,
             is_clone: false,
             is_off: false,
             cluster_id,
@@ -158,7 +168,7 @@ impl Machine {
             identity: Identity {
                 id: self.id,
                 version: String::new(),
-                boot_id: String::new(),
+                boot_id: format!("{}-{}", self.name, self.boots),
             },
             cluster: self.cluster_id,
             capacity: self.offered(),
@@ -167,8 +177,9 @@ impl Machine {
     }
 
     /// Starts the agent from its ledger.
-    pub(super) fn start(&mut self) -> Result<(), LedgerError> {
+    pub(super) fn start(&mut self, now: Time) -> Result<(), LedgerError> {
         self.incarnation += 1;
+        self.acts_since = self.acts_since.max(now);
         self.tick = None;
         self.node = Some(Node::open(self.setup(), Box::new(self.ledger.clone()))?);
         Ok(())
@@ -180,6 +191,12 @@ impl Machine {
             .iter()
             .filter(|(_, job)| !matches!(job, Job::Ended { .. }))
             .map(|(id, _)| *id)
+    }
+
+    /// Whether its agent was ordered to stop an instance.
+    pub(super) fn must_stop(&self, id: AssignmentId) -> bool {
+        let mut entries = self.node.iter().flat_map(Node::entries);
+        entries.any(|e| e.order.id == id && e.order.desired == Desired::Stop)
     }
 
     pub(super) fn sight(&self, id: AssignmentId, now: Now) -> Sight {

@@ -6,13 +6,16 @@
 //! The invariants are checked against the runtimes' record and every commit at every step, and convergence at the end. One
 //! seed is one schedule: it replays exactly.
 
+mod absence;
 mod carry;
 mod check;
 mod clock;
 mod faults;
+mod kind;
 mod life;
 mod machine;
 mod network;
+mod operators;
 pub mod plants;
 mod profile;
 mod queue;

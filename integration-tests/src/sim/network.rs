@@ -52,6 +52,8 @@ pub(super) struct Network {
     /// Everything later than this arrives at the very end: an hour late, but not an hour of heartbeats later.
     pub(super) horizon: Time,
     late: Vec<What>,
+    /// When the newest message of each way arrives: a calm network keeps their order.
+    newest: BTreeMap<[Option<Lane>; 2], Time>,
 }
 
 impl Network {
@@ -62,12 +64,18 @@ impl Network {
             clogged: BTreeMap::new(),
             horizon,
             late: Vec::new(),
+            newest: BTreeMap::new(),
         }
     }
 
     /// Whether a way is cut.
     pub(super) fn is_cut(&self, lane: Lane) -> bool {
         self.cut.contains_key(&lane)
+    }
+
+    /// Whether a way is neither cut nor clogged.
+    pub(super) fn is_open(&self, lane: Lane) -> bool {
+        !self.is_cut(lane) && !self.clogged.contains_key(&lane)
     }
 
     /// Sends a message: it may be lost, come twice, come late and so out of order.
@@ -85,12 +93,12 @@ impl Network {
             return;
         }
         if queue.chance(self.weather.repeat) {
-            self.deliver(queue, what.clone());
+            self.deliver(queue, lanes, what.clone());
         }
-        self.deliver(queue, what);
+        self.deliver(queue, lanes, what);
     }
 
-    fn deliver(&mut self, queue: &mut Queue, what: What) {
+    fn deliver(&mut self, queue: &mut Queue, lanes: [Option<Lane>; 2], what: What) {
         let wait = if queue.chance(self.weather.delay) {
             // Each order of magnitude is as likely as the others.
             let longest = [4_000, 60_000, i64::MAX][queue.below(3)].min(self.weather.longest);
@@ -98,7 +106,12 @@ impl Network {
         } else {
             queue.draw(1..30)
         };
-        let at = Time(queue.now.0 + wait);
+        let mut at = Time(queue.now.0 + wait);
+        if self.weather == Weather::CALM {
+            let newest = self.newest.entry(lanes).or_insert(at);
+            *newest = at.max(*newest);
+            at = *newest;
+        }
         if at > self.horizon {
             self.late.push(what);
         } else {

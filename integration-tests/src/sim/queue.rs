@@ -7,7 +7,7 @@ use edgeio_proto::link::v1;
 use edgeio_worker::{node::Op, runtime::RuntimeKind};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::{faults::Fault, network::Lane, users::Order};
+use super::{faults::Fault, network::Lane, operators::Order};
 
 /// A part of the system that can crash or freeze.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -48,6 +48,8 @@ pub(super) struct Database {
     pub(super) is_shared: bool,
     pub(super) own: Owner,
     pub(super) noun: &'static str,
+    /// Its disk has no room.
+    pub(super) is_full: bool,
     /// Copies that were made of it.
     pub(super) copies: Vec<Snapshot>,
     /// When it was lost or replaced by an older copy.
@@ -62,6 +64,7 @@ impl Database {
             is_shared: false,
             own,
             noun,
+            is_full: false,
             copies: Vec::new(),
             lost_at: None,
         }
@@ -106,15 +109,17 @@ pub(super) struct Process {
     pub(super) wake: [Option<Time>; Task::ALL.len()],
     /// Its name among those that share the database, from start to end.
     replica: Uuid,
+    times: Times,
 }
 
 impl Process {
-    pub(super) fn new(clock: Arc<SimClock>) -> Self {
+    pub(super) fn new(clock: Arc<SimClock>, times: Times) -> Self {
         Self {
             clock,
             loops: None,
             wake: [None; Task::ALL.len()],
             replica: Uuid::nil(),
+            times,
         }
     }
 
@@ -127,7 +132,7 @@ impl Process {
             replica: self.replica,
             own: database.own,
             noun: database.noun,
-            times: Times::default(),
+            times: self.times,
         }
     }
 
@@ -213,7 +218,7 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn new(
-        clock: Arc<SimClock>,
+        (clock, times): (Arc<SimClock>, Times),
         ids: &Arc<SimIds>,
         name: String,
         bridges: Vec<usize>,
@@ -223,7 +228,7 @@ impl Cluster {
             id,
             name,
             database: Database::new(clock.clone(), ids, Owner::Cluster(id), "worker"),
-            process: Process::new(clock),
+            process: Process::new(clock, times),
             bridges,
             attached: None,
             dials: 0,

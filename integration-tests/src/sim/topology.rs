@@ -1,14 +1,16 @@
 //! How big a world is: drawn from the seed, small ones often and big ones rarely, so that schedules stay short.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use edgeio_domain::{
     ids::{ChildId, IdSource as _},
     records::Owner,
 };
+use edgeio_tier::context::Times;
 
 use super::{
     clock::{SimClock, SimIds, Timeline},
+    kind::LONGEST_STOP,
     machine::{JOB_CPU, Machine},
     queue::Queue,
     tier::{Bridge, Cluster, Database, Process},
@@ -28,6 +30,8 @@ pub(super) struct Topology {
     pub(super) machines: Vec<Machine>,
     /// Workers may not have room for all that is wished.
     pub(super) tight: bool,
+    /// Times of all tiers.
+    pub(super) times: Times,
 }
 
 impl Topology {
@@ -35,8 +39,9 @@ impl Topology {
         let timeline = Arc::new(Timeline::default());
         let ids = Arc::new(SimIds::default());
         let clock = || SimClock::new(&timeline);
+        let times = times(queue);
         let roots: Vec<Process> = (0..pick(queue, &[60, 30, 10]))
-            .map(|_| Process::new(clock()))
+            .map(|_| Process::new(clock(), times))
             .collect();
         let truth = SimClock::new(&timeline);
         let mut root = Database::new(truth, &ids, Owner::Root, "cluster");
@@ -55,7 +60,7 @@ impl Topology {
                 });
             }
             let own = (first..bridges.len()).collect();
-            let cluster = Cluster::new(clock(), &ids, format!("c{number}"), own);
+            let cluster = Cluster::new((clock(), times), &ids, format!("c{number}"), own);
             let left = MOST_WORKERS - machines.len();
             let workers = match queue.below(100) {
                 0..80 => 1 + queue.below(3),
@@ -83,7 +88,25 @@ impl Topology {
             bridges,
             machines,
             tight,
+            times,
         }
+    }
+}
+
+/// Times that are short enough for a replacement, and for a loss, to be reached within a schedule, and long against what a
+/// message takes. Messages that are lost make children Suspect now and then, which is wanted here.
+fn times(queue: &mut Queue) -> Times {
+    let seconds = Duration::from_secs;
+    let lease = [11, 15][queue.below(2)];
+    // The least that admits every kind of service, or longer.
+    let shortest = lease + LONGEST_STOP + LONGEST_STOP / 4 + 2;
+    Times {
+        report_interval: seconds([5, 8, 8][queue.below(3)]),
+        lease: seconds(lease),
+        replace_after: seconds([shortest, 45][queue.below(2)]),
+        lost_after: seconds([60, 90, 24 * 3600][queue.below(3)]),
+        replace_rate: [10, 100][queue.below(2)],
+        ..Times::default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What users and operators ask for, through the production commands, and what they must find afterwards.
+//! What users ask for, through the production commands, and what they must find afterwards.
 //!
 //! One user has one application. A user asks again, with the same request id, until there is an answer, and then knows
 //! what the tier must hold: the model. After a database was lost users look and ask once more for what they last got.
@@ -8,13 +8,14 @@ use std::collections::VecDeque;
 use edgeio_domain::time::Time;
 use edgeio_proto::api::v1;
 use edgeio_server::auth::{Principal, Role};
-use edgeio_store::{Store as _, StoreError, Write};
-use edgeio_tier::apps::{AppError, Apply, Delete, Scale, children::Forget};
+use edgeio_tier::apps::{AppError, Apply, Delete, Scale};
 use futures::executor::block_on;
 use prost::Message as _;
 
 use super::{
     check::Broken,
+    kind::{Kind, VERSIONS},
+    operators,
     profile::Profile,
     queue::{Part, What},
     tier::Loops,
@@ -37,21 +38,6 @@ pub(super) enum Wish {
     Again,
 }
 
-/// What an operator does.
-#[derive(Clone, Debug)]
-pub(super) enum Order {
-    /// Forget a child of a tier, by its number among all clusters or all workers.
-    Forget {
-        tier: Part,
-        child: usize,
-        force: bool,
-    },
-    /// Old records are removed.
-    Compact(Part),
-    /// A request that was answered long ago is made once more.
-    Repeat(usize),
-}
-
 /// A request that is under way.
 struct Open {
     wish: Wish,
@@ -72,6 +58,7 @@ pub(super) struct User {
     /// Where it lives: any replica of the root, or a cluster.
     pub(super) tier: Part,
     pub(super) app: String,
+    pub(super) kind: Kind,
     script: VecDeque<(Time, Wish)>,
     open: Option<Open>,
     /// `None`: it does not exist.
@@ -79,11 +66,16 @@ pub(super) struct User {
     /// So many losses of the database are not made good yet.
     pub(super) stale: u32,
     /// The newest request that was answered, and the answer.
-    answered: Option<(Wish, String, Vec<u8>)>,
+    pub(super) answered: Option<(Wish, String, Vec<u8>)>,
     requests: u32,
 }
 
 impl User {
+    /// What it will ask for, and when.
+    pub(super) fn wishes(&self) -> impl Iterator<Item = (Time, &Wish)> {
+        self.script.iter().map(|(at, wish)| (*at, wish))
+    }
+
     /// Whether there is nothing left to ask for.
     pub(super) fn is_done(&self) -> bool {
         self.open.is_none() && self.script.is_empty()
@@ -112,6 +104,7 @@ pub(super) fn draw(world: &mut World) {
         world.users.push(User {
             tier,
             app: format!("app-{number}"),
+            kind: Kind::draw(&mut world.queue),
             script,
             open: None,
             model: None,
@@ -121,8 +114,8 @@ pub(super) fn draw(world: &mut World) {
         });
         world.next_wish(number);
     }
-    for _ in 0..world.queue.below(3) {
-        let order = order(world);
+    for _ in 0..world.queue.below(5) {
+        let order = operators::draw(world);
         world.queue.within(0..span, What::Order(order));
     }
 }
@@ -131,7 +124,7 @@ fn wish(world: &mut World, first: bool) -> Wish {
     let queue = &mut world.queue;
     let most = if world.tight { 5 } else { 6 };
     let replicas = u32::try_from(queue.draw(0..most)).unwrap_or(0);
-    let version = u32::try_from(queue.draw(0..3)).unwrap_or(0);
+    let version = u32::try_from(queue.draw(0..i64::from(VERSIONS))).unwrap_or(0);
     match queue.below(100) {
         _ if first => Wish::Apply {
             replicas: Some(replicas.max(1)),
@@ -146,53 +139,24 @@ fn wish(world: &mut World, first: bool) -> Wish {
             version,
         },
         50..75 => Wish::Scale(replicas),
-        dice => Wish::Delete { force: dice > 92 },
+        dice => Wish::Delete { force: dice > 86 },
     }
 }
 
-fn order(world: &mut World) -> Order {
-    let queue = &mut world.queue;
-    let force = queue.chance(40);
-    match queue.below(10) {
-        0..3 => {
-            let child = queue.below(world.machines.len());
-            let tier = Part::Cluster(world.machines[child].cluster);
-            Order::Forget { tier, child, force }
-        }
-        3..5 => Order::Forget {
-            tier: Part::Root(0),
-            child: queue.below(world.clusters.len()),
-            force,
-        },
-        5..9 => Order::Repeat(queue.below(world.users.len())),
-        _ => Order::Compact(Part::Root(0)),
-    }
-}
-
-fn who() -> Principal {
+pub(super) fn who() -> Principal {
     Principal {
         name: "user".to_owned(),
         ..Principal::dev(Role::Admin)
     }
 }
 
-/// The service of one version of the spec.
-pub(super) fn service(version: u32, replicas: Option<u32>) -> v1::ServiceSpec {
-    v1::ServiceSpec {
-        name: "job".to_owned(),
-        replicas,
-        runtime: "fake".to_owned(),
-        command: vec!["/bin/job".to_owned(), version.to_string()],
-        resources: Some(v1::ResourceSpec {
-            cpu: format!("{}m", super::machine::JOB_CPU),
-            memory: "16Mi".to_owned(),
-        }),
-        ..Default::default()
-    }
-}
-
 /// Makes one request; the encoded answer.
-fn ask(loops: &Loops, app: &str, id: &str, wish: &Wish) -> Result<Vec<u8>, AppError> {
+fn ask(
+    loops: &Loops,
+    (app, kind): (&str, Kind),
+    id: &str,
+    wish: &Wish,
+) -> Result<Vec<u8>, AppError> {
     let (who, request_id) = (who(), id.to_owned());
     match wish {
         Wish::Apply { replicas, version } => {
@@ -200,7 +164,7 @@ fn ask(loops: &Loops, app: &str, id: &str, wish: &Wish) -> Result<Vec<u8>, AppEr
                 application: Some(v1::ApplicationSpec {
                     namespace: String::new(),
                     name: app.to_owned(),
-                    services: vec![service(*version, *replicas)],
+                    services: vec![kind.service(*version, *replicas)],
                 }),
                 request_id,
                 ..Default::default()
@@ -233,7 +197,7 @@ fn ask(loops: &Loops, app: &str, id: &str, wish: &Wish) -> Result<Vec<u8>, AppEr
 }
 
 /// How a request ended.
-enum Answer {
+pub(super) enum Answer {
     Done(Vec<u8>),
     /// It is not there.
     Absent,
@@ -251,7 +215,7 @@ impl World {
     }
 
     /// The process that answers for a tier.
-    fn serving(&mut self, tier: Part) -> Option<Part> {
+    pub(super) fn serving(&mut self, tier: Part) -> Option<Part> {
         let up: Vec<Part> = match tier {
             Part::Root(_) => (0..self.roots.len()).map(Part::Root).collect(),
             Part::Cluster(_) | Part::Bridge(_) | Part::Worker(_) => vec![tier],
@@ -294,11 +258,14 @@ impl World {
             return Ok(());
         };
         let (wish, id, app) = (wish.clone(), id.clone(), it.app.clone());
-        match self.request(part, &app, &id, &wish) {
+        match self.request(part, user, &id, &wish) {
             Answer::Later => self.queue.within(1000..5000, What::Act(user)),
             Answer::Absent => {
                 let it = &mut self.users[user];
-                let missing = it.model.is_some() && it.stale == 0;
+                // The answer to a delete was lost, and is not kept any more.
+                let forgotten =
+                    self.memory.compacted && it.open.as_ref().is_some_and(|o| o.lost.is_some());
+                let missing = it.model.is_some() && it.stale == 0 && !forgotten;
                 if missing {
                     let what = format!("{app} was acknowledged as {:?} and is not found", it.model);
                     return Err(Broken::new("I1 never lost", what));
@@ -308,6 +275,7 @@ impl World {
             Answer::Done(bytes) => {
                 if let Some(lost) = self.users[user].open.as_ref().and_then(|o| o.lost.as_ref())
                     && *lost != bytes
+                    && !self.memory.compacted
                 {
                     let what = format!("request {id} of {app} was answered in two ways");
                     return Err(Broken::new("I2 one effect", what));
@@ -334,9 +302,11 @@ impl World {
         Ok(())
     }
 
-    fn request(&mut self, part: Part, app: &str, id: &str, wish: &Wish) -> Answer {
+    pub(super) fn request(&mut self, part: Part, user: usize, id: &str, wish: &Wish) -> Answer {
+        let it = &self.users[user];
+        let (app, kind) = (it.app.clone(), it.kind);
         let mut refused = None;
-        let answer = self.call(part, |loops| match ask(loops, app, id, wish) {
+        let answer = self.call(part, |loops| match ask(loops, (&app, kind), id, wish) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(AppError::Store(error)) => Err(error),
             Err(error) => {
@@ -384,26 +354,30 @@ impl World {
     pub(super) fn ask_again(&mut self, part: Part) {
         let is_root = matches!(part, Part::Root(_));
         for user in 0..self.users.len() {
-            let it = &mut self.users[user];
-            let same = match it.tier {
+            let same = match self.users[user].tier {
                 Part::Root(_) => is_root,
                 tier => tier == part,
             };
-            if !same {
-                continue;
+            if same {
+                self.looks_again(user);
             }
-            it.stale += 1;
-            it.answered = None;
-            if let Some(open) = &mut it.open {
-                open.lost = None;
-            }
-            let at = Time(self.queue.now.0 + self.queue.draw(3_000..15_000));
-            let it = &mut self.users[user];
-            it.script.push_front((at, Wish::Again));
-            // What was asked before is not known to this database, nor is its id.
-            if it.open.is_none() {
-                self.next_wish(user);
-            }
+        }
+    }
+
+    /// A user learns that its application may be another one than it made it, and asks once more for what it last got.
+    pub(super) fn looks_again(&mut self, user: usize) {
+        let it = &mut self.users[user];
+        it.stale += 1;
+        it.answered = None;
+        if let Some(open) = &mut it.open {
+            open.lost = None;
+        }
+        let at = Time(self.queue.now.0 + self.queue.draw(3_000..15_000));
+        let it = &mut self.users[user];
+        it.script.push_front((at, Wish::Again));
+        // What was asked before is not known to this database, nor is its id.
+        if it.open.is_none() {
+            self.next_wish(user);
         }
     }
 
@@ -412,92 +386,6 @@ impl World {
         let decoded = v1::DeleteResponse::decode(answer).unwrap_or_default();
         let ids = decoded.abandoned.iter().filter_map(|i| i.id.parse().ok());
         self.memory.abandon(ids);
-    }
-
-    pub(super) fn order(&mut self, order: &Order) -> Checked {
-        match order {
-            Order::Forget { tier, child, force } => self.forget(*tier, *child, *force),
-            Order::Compact(part) => {
-                if let Some(part) = self.serving(*part) {
-                    let process = self.process(part);
-                    let wall = process.map(|p| edgeio_domain::time::Clock::wall(&*p.clock));
-                    let store = self.database(part).store.clone();
-                    let age = edgeio_tier::context::Times::default().retention;
-                    self.memory.compacted = true;
-                    let compact = async {
-                        let mut tx = store.write().await?;
-                        tx.stage(Write::Compact(wall.unwrap_or_default() - age));
-                        tx.commit().await
-                    };
-                    self.call(part, |_| block_on(compact).map(|_| ()));
-                }
-                Ok(())
-            }
-            Order::Repeat(user) => self.repeat(*user),
-        }
-    }
-
-    /// A request that was answered before has no second effect, and the same answer, whatever became of it since.
-    fn repeat(&mut self, user: usize) -> Checked {
-        let Some((wish, id, before)) = self.users[user].answered.clone() else {
-            return Ok(());
-        };
-        // Answers are kept for a week by the wall clock.
-        if self.memory.clocks_jumped || self.memory.compacted {
-            return Ok(());
-        }
-        let Some(part) = self.serving(self.users[user].tier) else {
-            return Ok(());
-        };
-        let app = self.users[user].app.clone();
-        let revision = self.database(part).store.snapshot().revision();
-        let answer = self.request(part, &app, &id, &wish);
-        let now = self.database(part).store.snapshot().revision();
-        let what = match answer {
-            Answer::Done(bytes) if bytes == before && now == revision => return Ok(()),
-            // The store failed, or the database is another one by now.
-            Answer::Later => return Ok(()),
-            Answer::Done(_) => format!("took effect again ({revision} to {now})"),
-            Answer::Absent => "was answered before and is not now".to_owned(),
-            Answer::Refused(why) => format!("was answered before and is refused now: {why}"),
-        };
-        Err(Broken::new(
-            "I2 one effect",
-            format!("request {id} of {app} {what}"),
-        ))
-    }
-
-    fn forget(&mut self, tier: Part, child: usize, force: bool) -> Checked {
-        let Some(part) = self.serving(tier) else {
-            return Ok(());
-        };
-        let id = if matches!(tier, Part::Root(_)) {
-            self.clusters[child].id
-        } else {
-            self.machines[child].id
-        };
-        let held: Vec<_> = self
-            .database(part)
-            .store
-            .snapshot()
-            .assignments()
-            .filter(|a| a.child == id)
-            .map(|a| a.id)
-            .collect();
-        let request = v1::GetRequest::default();
-        let forget = Forget::parse(&who(), String::new(), &request, &id.to_string(), force);
-        let Ok(forget) = forget else { return Ok(()) };
-        let before = self.database(part).store.snapshot().revision();
-        self.call(part, |loops| {
-            match block_on(loops.children.forget(forget)) {
-                Err(AppError::Store(error)) => Err::<(), StoreError>(error),
-                Ok(_) | Err(_) => Ok(()),
-            }
-        });
-        if self.database(part).store.snapshot().revision() != before {
-            self.memory.abandon(held.into_iter());
-        }
-        Ok(())
     }
 }
 

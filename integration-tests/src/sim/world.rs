@@ -8,6 +8,7 @@ use std::{
 use edgeio_domain::{ids::ChildId, time::Time};
 use edgeio_proto::link::v1;
 use edgeio_store::Revision;
+use edgeio_tier::context::Times;
 use edgeio_worker::node::Listing;
 
 use super::{
@@ -52,6 +53,8 @@ pub(super) struct World {
     pub(super) machines: Vec<Machine>,
     pub(super) users: Vec<User>,
     pub(super) tight: bool,
+    /// Times of all tiers.
+    pub(super) times: Times,
     pub(super) memory: Memory,
     /// Parts that stand still until then.
     pub(super) frozen: BTreeMap<Part, Time>,
@@ -76,7 +79,7 @@ impl World {
         // In half of the worlds messages are cut so small that short lists come in many parts.
         let small = (seed / 7).is_multiple_of(2).then_some(700);
         edgeio_link::chunk::set_limit(small);
-        let trouble = Time(queue.draw(50_000..130_000));
+        let trouble = Time(queue.draw(70_000..140_000));
         Self {
             seed,
             profile,
@@ -90,6 +93,7 @@ impl World {
             machines: topology.machines,
             users: Vec::new(),
             tight: topology.tight,
+            times: topology.times,
             memory: Memory::default(),
             frozen: BTreeMap::new(),
             heard_by: BTreeMap::new(),
@@ -119,7 +123,9 @@ impl World {
                     Err(broken) => Err(broken),
                 }
             } else {
-                self.step(what).and_then(|()| self.watch())
+                self.step(what)
+                    .and_then(|()| self.watch())
+                    .and_then(|()| self.check_pairs())
             };
             if let Err(broken) = stepped {
                 return Err(self.violation(broken));
@@ -137,6 +143,7 @@ impl World {
 
     fn begin(&mut self) {
         users::draw(self);
+        self.memory.know(&self.users);
         // The world and the wishes are those of the seed, whatever breaks.
         self.queue.fork(self.profile as u64);
         self.network.weather = self.profile.weather(&mut self.queue.rng);

@@ -8,21 +8,15 @@ use edgeio_domain::{
     lifecycle::Phase,
     records::{Assignment, Desired},
 };
-use edgeio_link::spec;
 
 use super::Broken;
 use crate::sim::{
     End,
     machine::JOB_CPU,
     queue::Part,
-    users::{User, service},
+    users::User,
     world::{Checked, World},
 };
-
-/// The hash of one version of the spec.
-fn hash_of(version: u32) -> SpecHash {
-    spec::encode(&service(version, None)).0
-}
 
 /// How many jobs of each spec run for an application.
 type Running = BTreeMap<SpecHash, u32>;
@@ -67,7 +61,7 @@ impl World {
         let running = self.jobs_by_app();
         let end = |user: &User| {
             let of = running.get(user.app.as_str());
-            let count = |version| of.and_then(|r| r.get(&hash_of(version)).copied());
+            let count = |version| of.and_then(|r| r.get(&user.kind.hash(version)).copied());
             End {
                 name: user.app.clone(),
                 wished: user.model.map(|m| (m.replicas, m.version)),
@@ -78,9 +72,12 @@ impl World {
         self.users.iter().map(end).collect()
     }
 
-    /// Whether a database was lost, so that something may run that nobody asks for.
+    /// Whether a database was lost, or who was forgotten is not remembered any more, so that something may run that nobody asks
+    /// for.
     fn may_hold(&self) -> bool {
-        self.root.lost_at.is_some() || self.clusters.iter().any(|c| c.database.lost_at.is_some())
+        self.root.lost_at.is_some()
+            || self.clusters.iter().any(|c| c.database.lost_at.is_some())
+            || (self.memory.forgotten && self.memory.compacted)
     }
 
     /// I1: what was acknowledged is recorded.
@@ -100,7 +97,7 @@ impl World {
         });
         let want = user
             .model
-            .map(|model| (true, model.replicas, Some(hash_of(model.version))));
+            .map(|model| (true, model.replicas, Some(user.kind.hash(model.version))));
         if have == want {
             return Ok(());
         }
@@ -255,7 +252,7 @@ impl World {
 /// Whether an application runs as its user wishes; how many are missing where there may not be room.
 fn check_running(user: &User, have: &Running, tight: bool) -> Result<u32, Broken> {
     let (replicas, hash) = user.model.map_or((0, SpecHash::default()), |m| {
-        (m.replicas, hash_of(m.version))
+        (m.replicas, user.kind.hash(m.version))
     });
     let (right, all) = (
         have.get(&hash).copied().unwrap_or(0),

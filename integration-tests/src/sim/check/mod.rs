@@ -3,19 +3,27 @@
 mod converge;
 mod dump;
 mod link;
+mod pairs;
 mod record;
 mod tiers;
+mod way;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use edgeio_domain::{
     child::Accepted,
-    ids::{AssignmentId, ChildId, Lineage, SlotId},
-    records::Desired,
+    ids::{AssignmentId, ChildId, Lineage, SlotId, SpecHash},
+    records::{Assignment, Desired},
+    time::Time,
 };
-use edgeio_store::Revision;
+use edgeio_store::{Revision, memory::Snapshot};
 
-use super::{queue::Part, tier::Cluster};
+use super::{kind::VERSIONS, queue::Part, tier::Cluster, users::User};
+use pairs::Pair;
+use way::Way;
 
 /// An invariant that does not hold.
 #[derive(Debug)]
@@ -36,6 +44,16 @@ struct Row {
     slot: SlotId,
     child: ChildId,
     desired: Desired,
+}
+
+impl From<&Assignment> for Row {
+    fn from(a: &Assignment) -> Self {
+        Self {
+            slot: a.slot,
+            child: a.child,
+            desired: a.desired,
+        }
+    }
 }
 
 /// What the checks know of one database.
@@ -62,6 +80,20 @@ pub(super) struct Memory {
     abandoned: BTreeSet<AssignmentId>,
     /// Assignments, of any tier, that were made while another one of the same replica could not be known of.
     excused: BTreeSet<AssignmentId>,
+    /// What was held and not wanted, as somebody decided: assignments and slots.
+    decided: BTreeSet<AssignmentId>,
+    /// What each tier heard.
+    ways: BTreeMap<usize, Way>,
+    /// Children that an operator released or fenced.
+    released: BTreeSet<ChildId>,
+    fenced: BTreeSet<ChildId>,
+    /// The specs of exclusive services, and their instances.
+    exclusive_specs: BTreeSet<SpecHash>,
+    pub(super) exclusive: BTreeSet<AssignmentId>,
+    /// The machine of each instance.
+    places: BTreeMap<AssignmentId, usize>,
+    /// Copies that run at the same time.
+    pairs: Vec<Pair>,
     /// Whose stream to the root is the newest, by the cluster's id.
     streams: BTreeMap<ChildId, usize>,
     /// Clusters and workers of which there was a copy: what the copy did is taken for theirs.
@@ -78,6 +110,8 @@ pub(super) struct Memory {
     pub(super) clocks_jumped: bool,
     /// Old records were removed.
     pub(super) compacted: bool,
+    /// A child was forgotten by force: once its records are removed, what it runs is nobody's.
+    pub(super) forgotten: bool,
 }
 
 impl Memory {
@@ -88,11 +122,56 @@ impl Memory {
         }
     }
 
-    /// The tier of `part` has another database, which is at that revision.
-    pub(super) fn lost(&mut self, part: Part, revision: Revision) {
+    /// The tier of `part` has another database, with that content.
+    pub(super) fn lost(&mut self, part: Part, snapshot: &Snapshot) {
         let seen = self.seen.entry(Self::index(part)).or_default();
-        seen.revision = revision;
-        seen.rows.clear();
+        seen.revision = snapshot.revision();
+        seen.rows = snapshot
+            .assignments()
+            .map(|a| (a.id, Row::from(a)))
+            .collect();
+    }
+
+    /// The users, before anything happens.
+    pub(super) fn know(&mut self, users: &[User]) {
+        let exclusive = users.iter().filter(|user| user.kind.is_exclusive());
+        let specs = exclusive.flat_map(|user| (0..VERSIONS).map(|v| user.kind.hash(v)));
+        self.exclusive_specs = specs.collect();
+    }
+
+    /// An operator had a word about a silent child.
+    pub(super) fn judged(&mut self, child: ChildId, fence: bool) {
+        let set = if fence {
+            &mut self.fenced
+        } else {
+            &mut self.released
+        };
+        set.insert(child);
+    }
+
+    /// What is held is not wanted.
+    pub(super) fn decided(&mut self, id: AssignmentId) {
+        self.decided.insert(id);
+    }
+
+    /// A tier was told something by a child.
+    pub(super) fn word(&mut self, part: Part, now: Time, lease: Duration) {
+        let way = self.ways.entry(Self::index(part)).or_default();
+        way.word(now, lease);
+    }
+
+    /// A tier recorded what a child said.
+    pub(super) fn recorded(&mut self, part: Part, child: ChildId, now: Time) {
+        let way = self.ways.entry(Self::index(part)).or_default();
+        way.heard(child, now);
+    }
+
+    /// Whether a tier may replace what a child runs that it does not hear.
+    fn may_replace(&self, part: Part, child: ChildId) -> bool {
+        let way = self.ways.get(&Self::index(part));
+        self.released.contains(&child)
+            || self.fenced.contains(&child)
+            || way.is_some_and(|way| way.is_evident(child))
     }
 
     pub(super) fn abandon(&mut self, ids: impl Iterator<Item = AssignmentId>) {

@@ -16,6 +16,12 @@ impl World {
         }
         match recorded {
             Recorded::Nothing => Ok(()),
+            // Without a lease it is stopped until there is one again, which is no end.
+            Recorded::Removed(id)
+                if self.memory.exclusive.contains(&id) && !self.machines[worker].must_stop(id) =>
+            {
+                Ok(())
+            }
             Recorded::Removed(id) => {
                 self.memory.removed.insert(id);
                 self.check_removed(worker, id)
@@ -44,35 +50,8 @@ impl World {
         Err(Broken::new("I10 stop needs an order", what))
     }
 
-    fn check_twins(&self, worker: usize, id: AssignmentId) -> Checked {
-        let memory = &self.memory;
-        let Some(replica) = memory.replica(id) else {
-            return Ok(());
-        };
-        let may_be_two = |id: AssignmentId| {
-            memory.is_in(&memory.excused, id) || memory.is_in(&memory.abandoned, id)
-        };
-        let here = &self.machines[worker];
-        if may_be_two(id) || self.was_copied(here) {
-            return Ok(());
-        }
-        let others = self.machines.iter().filter(|m| !self.was_copied(m));
-        for machine in others {
-            for other in machine.alive() {
-                if other != id && memory.replica(other) == Some(replica) && !may_be_two(other) {
-                    let (here, there) = (&here.name, &machine.name);
-                    let what = format!(
-                        "instance {id} was started on {here} while {other} runs on {there}, both for replica {replica}"
-                    );
-                    return Err(Broken::new("I3 nothing twice", what));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Whether there was a copy of a worker or of its cluster, and so somebody else who spoke in its name.
-    fn was_copied(&self, machine: &Machine) -> bool {
+    pub(super) fn was_copied(&self, machine: &Machine) -> bool {
         let cluster = self.clusters[machine.cluster].id;
         let cloned = &self.memory.cloned;
         machine.is_clone || cloned.contains(&machine.id) || cloned.contains(&cluster)

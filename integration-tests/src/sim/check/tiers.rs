@@ -5,19 +5,17 @@ use std::collections::BTreeSet;
 use edgeio_domain::{
     ids::{AssignmentId, ChildId, SlotId},
     records::{Assignment, Desired},
+    time::Time,
 };
 use edgeio_store::{ChangeKind, memory::Snapshot};
 use edgeio_tier::engine::Outcome;
 
 use super::{Broken, Memory, Row};
 use crate::sim::{
+    machine::Machine,
     queue::Part,
     world::{Checked, World},
 };
-
-/// A child that was not recorded for so long may run what its parent does not know of, in milliseconds: more than a
-/// report interval.
-const UNHEARD: i64 = 20_000;
 
 impl World {
     /// Looks at what all databases committed since the last look.
@@ -102,13 +100,11 @@ impl World {
     }
 
     fn look_at(&mut self, part: Part, snapshot: &Snapshot, a: &Assignment, told: bool) -> Checked {
-        let row = Row {
-            slot: a.slot,
-            child: a.child,
-            desired: a.desired,
-        };
         let seen = self.memory.seen.entry(Memory::index(part)).or_default();
-        let before = seen.rows.insert(a.id, row);
+        let before = seen.rows.insert(a.id, Row::from(a));
+        if self.memory.exclusive_specs.contains(&a.spec_hash) {
+            self.memory.exclusive.insert(a.id);
+        }
         let known = match part {
             Part::Cluster(_) => self.memory.of_instance.insert(a.id, a.slot),
             Part::Root(_) | Part::Bridge(_) | Part::Worker(_) => {
@@ -125,7 +121,9 @@ impl World {
         if a.desired == Desired::Stop {
             let first = before.is_none_or(|before| before.desired != Desired::Stop);
             self.memory.stopped.insert(a.id);
-            if first && !has_reason(snapshot, a) {
+            let decided = self.memory.decided.contains(&a.id)
+                || self.memory.decided.contains(&AssignmentId(a.slot.0));
+            if first && !decided && !has_reason(snapshot, a) {
                 let what = format!(
                     "{part:?} stops {} of slot {} on {} without a reason",
                     a.id, a.slot, a.child
@@ -133,7 +131,7 @@ impl World {
                 return Err(Broken::new("I10 stop needs a reason", what));
             }
         } else if before.is_none() && !told {
-            self.excuse(part, a);
+            self.excuse(part, snapshot, a);
             if let Part::Cluster(_) = part {
                 return check_plan(snapshot, a);
             }
@@ -142,17 +140,16 @@ impl World {
     }
 
     /// Whether another instance of the replica runs where the tier that placed this one could not know of it.
-    fn excuse(&mut self, part: Part, a: &Assignment) {
+    fn excuse(&mut self, part: Part, snapshot: &Snapshot, a: &Assignment) {
         let memory = &self.memory;
         let replica = memory.slots.get(&a.slot).copied().unwrap_or(a.slot);
-        let unheard = |heard: edgeio_domain::time::Time,
-                       lost: Option<edgeio_domain::time::Time>| {
-            self.queue.now.0 - heard.0 >= UNHEARD || lost.is_some_and(|lost| lost >= heard)
-        };
-        let hidden = |machine: &crate::sim::machine::Machine| {
+        let lost = |heard: Time, lost: Option<Time>| lost.is_some_and(|lost| lost >= heard);
+        let hidden = |machine: &Machine| {
             let cluster = &self.clusters[machine.cluster];
-            let at_cluster = unheard(machine.heard_at, cluster.database.lost_at);
-            let at_root = unheard(cluster.heard_at, self.root.lost_at);
+            let at_cluster = lost(machine.heard_at, cluster.database.lost_at)
+                || memory.may_replace(Part::Cluster(machine.cluster), machine.id);
+            let at_root = lost(cluster.heard_at, self.root.lost_at)
+                || memory.may_replace(Part::Root(0), cluster.id);
             match part {
                 Part::Cluster(here) if here == machine.cluster => at_cluster,
                 Part::Cluster(_) => false,
@@ -164,8 +161,13 @@ impl World {
             .machines
             .iter()
             .filter(|m| !m.is_clone && hidden(m))
-            .any(|m| m.alive().any(same));
-        if twin {
+            .any(|m| m.alive().any(same) || m.ledger.durable().entries.into_keys().any(same));
+        // An order that is under way to who is silent will be carried out on its return.
+        let under_way = snapshot
+            .assignments()
+            .filter(|b| b.slot == a.slot && b.id != a.id)
+            .any(|b| memory.may_replace(part, b.child));
+        if twin || under_way {
             self.memory.excused.insert(a.id);
         }
     }

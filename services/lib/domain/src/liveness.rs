@@ -17,6 +17,7 @@ use std::{
 use crate::{
     child::{Child, ChildState, Replace},
     ids::ChildId,
+    plant::{self, Plant},
     time::Time,
 };
 
@@ -188,6 +189,9 @@ impl Ears {
         silent.sort_by_key(|(silence, child)| (std::cmp::Reverse(*silence), child.id));
         let limit = leases.limit(children.len());
         let mut room = limit.saturating_sub(self.begun.len());
+        if plant::on(Plant::BrakeOff) {
+            room = usize::MAX;
+        }
         let every = RECORD_EVERY.min(leases.lease);
         let mut verdicts = Vec::new();
         for (silence, child) in silent {
@@ -225,9 +229,9 @@ impl Ears {
     /// way, and for its coming back when the way was broken.
     fn is_evident(&self, child: ChildId) -> bool {
         let (Some(own), Some((since, newest))) = (self.silences.get(&child), self.way) else {
-            return false;
+            return plant::on(Plant::BrakeOff);
         };
-        newest >= own.from.max(since) + self.leases.lease
+        plant::on(Plant::BrakeOff) || newest >= own.from.max(since) + self.leases.lease
     }
 }
 

@@ -51,7 +51,7 @@ plants! {
     DropTombstoneAtRetention = "drop-tombstone-at-retention-with-worker-offline",
     /// A worker stops what a snapshot does not name.
     AbsenceIsStop = "absence-is-stop",
-    /// A child takes each part of a snapshot or delta for the whole.
+    /// A child takes what has arrived of a snapshot or delta for the whole, once the last part is there.
     ApplyPartialFull = "apply-partial-full",
     /// A worker acts on a STOP and tells of it a second before its ledger has it.
     AckBeforeFsync = "ack-before-fsync",
@@ -72,6 +72,12 @@ plants! {
     TimerFromAck = "timer-from-ack-receive-time",
     /// A worker counts the lease of exclusive instances on a clock that stands still while its machine sleeps.
     SuspendedClock = "self-stop-by-suspended-clock",
+    /// A silent child is replaced at its time, whoever is heard and however many are.
+    BrakeOff = "brake-off",
+    /// When original and substitute are heard again, neither is told to stop.
+    BothKept = "both-incarnations-kept-on-return",
+    /// A worker counts the lease of exclusive instances on its wall clock.
+    LeaseByWallClock = "lease-by-wall-clock",
     /// Neither side of the link compares the issuer epoch of the point that a child has applied.
     DeltaAcrossEpoch = "delta-applied-across-issuer-epoch",
 }

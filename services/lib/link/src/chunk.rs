@@ -90,8 +90,13 @@ impl<K: PartialEq, T> Assembly<K, T> {
         if self.parts.len() < chunks as usize {
             return None;
         }
+        Some(self.take())
+    }
+
+    /// Ends collecting: what has arrived, in order.
+    pub(crate) fn take(&mut self) -> Vec<T> {
         self.key = None;
-        Some(std::mem::take(&mut self.parts).into_values().collect())
+        std::mem::take(&mut self.parts).into_values().collect()
     }
 }
 

@@ -42,6 +42,9 @@ pub(super) struct Leases {
     /// For a planted bug: how long the machine slept since that renewal.
     #[cfg(feature = "plant")]
     slept: (Option<Time>, Duration),
+    /// For a planted bug: how far the wall clock was ahead of CLOCK_BOOTTIME at that renewal, in milliseconds.
+    #[cfg(feature = "plant")]
+    ahead: i64,
 }
 
 impl Leases {
@@ -55,6 +58,8 @@ impl Leases {
             noted,
             #[cfg(feature = "plant")]
             slept: (None, Duration::ZERO),
+            #[cfg(feature = "plant")]
+            ahead: 0,
         }
     }
 
@@ -135,6 +140,7 @@ impl Node {
         let renewed = self.renewed();
         if self.leases.slept.0 != renewed {
             self.leases.slept = (renewed, Duration::ZERO);
+            self.leases.ahead = now.wall.0 - now.boot.0;
         }
         let gap = now.boot.since(before);
         if gap > Duration::from_secs(10) {
@@ -147,6 +153,11 @@ impl Node {
         #[cfg(feature = "plant")]
         if edgeio_domain::plant::on(edgeio_domain::plant::Plant::SuspendedClock) {
             let boot = now.boot - self.leases.slept.1;
+            return Now { boot, ..now };
+        }
+        #[cfg(feature = "plant")]
+        if edgeio_domain::plant::on(edgeio_domain::plant::Plant::LeaseByWallClock) {
+            let boot = Time(now.wall.0 - self.leases.ahead);
             return Now { boot, ..now };
         }
         now

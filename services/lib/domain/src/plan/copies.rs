@@ -10,6 +10,7 @@ use crate::{
     child::{Child, ChildState, Replace},
     ids::{AssignmentId, ChildId, SpecHash},
     lifecycle::Phase,
+    plant::{self, Plant},
     records::{Assignment, Desired},
     spec::{Mode, Reconcile, Terms},
     time::Time,
@@ -157,7 +158,9 @@ pub(super) fn pick(copies: &[&Assignment], silence: &Silence<'_>) -> Pick {
         let heard = of(|s| *s == Standing::Heard).map(|a| a.id);
         return Pick::Keep {
             keep,
-            losers: heard.filter(|id| *id != keep).collect(),
+            losers: heard
+                .filter(|id| *id != keep && !plant::on(Plant::BothKept))
+                .collect(),
             given_up: given_up.map(|a| a.id).collect(),
         };
     }

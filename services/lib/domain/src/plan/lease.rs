@@ -5,7 +5,12 @@
 //! that slept finds its leases over. Deliberately absent: who renews leases and when, which is the link's.
 
 use super::instance::{Seen, Step};
-use crate::{records::Desired, spec::Mode, time::Time};
+use crate::{
+    plant::{self, Plant},
+    records::Desired,
+    spec::Mode,
+    time::Time,
+};
 
 /// Whether an instance may run as far as leases go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +34,8 @@ impl Lease {
             return Self::Free;
         };
         // A renewal in the future is of another clock.
-        match renewed.filter(|at| *at <= now).map(|at| at + stop_after) {
+        let same_clock = |at: &Time| *at <= now || plant::on(Plant::LeaseByWallClock);
+        match renewed.filter(same_clock).map(|at| at + stop_after) {
             Some(until) if now < until => Self::Held { until },
             Some(_) | None => Self::Missing,
         }

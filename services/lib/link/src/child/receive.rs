@@ -193,12 +193,12 @@ impl Child {
             return Vec::new();
         }
         let key = (from, snapshot, point, chunks);
-        let parts = if plant::on(Plant::ApplyPartialFull) {
-            vec![part]
-        } else if let Some(parts) = self.assembly.add(key, chunk, chunks, part) {
-            parts
-        } else {
-            return Vec::new();
+        let parts = match self.assembly.add(key, chunk, chunks, part) {
+            Some(parts) => parts,
+            None if plant::on(Plant::ApplyPartialFull) && chunk + 1 == chunks => {
+                self.assembly.take()
+            }
+            None => return Vec::new(),
         };
         let (mut entries, mut specs) = (Vec::new(), Vec::new());
         for (some, more) in parts {
