@@ -6,9 +6,9 @@ use std::num::NonZero;
 use edgeio_domain::plant::Plant;
 use edgeio_integration_tests::sim::{self, Profile, Sweep, explained, plants};
 
-/// Schedules of one run, in equal shares of the profiles, of some 1,800 events each: two minutes on two processors that have
-/// other tests to run beside them. Deeper runs are `edgeio-sim --seeds A..B`.
-const SCHEDULES: u64 = 2_000;
+/// Schedules of one run, in equal shares of the profiles, of some 2,300 events each: two to three minutes on two processors.
+/// Deeper runs are `edgeio-sim --seeds A..B`.
+const SCHEDULES: u64 = 10_000;
 /// Schedules that are run twice.
 const TWICE: u64 = 100;
 /// Schedules whose end is compared with that of the same wishes when nothing breaks.

@@ -357,6 +357,9 @@ impl World {
         call(node, now);
         loop {
             let machine = &mut self.machines[worker];
+            if machine.ledger.fails() {
+                machine.full_at = Some(self.queue.now);
+            }
             if machine.ledger.was_killed() {
                 return self.crash(Part::Worker(worker));
             }

@@ -278,6 +278,13 @@ impl World {
     pub(super) fn revived(&mut self, worker: usize) -> Checked {
         let expected = std::mem::take(&mut self.machines[worker].revive);
         let machine = &self.machines[worker];
+        // Nothing is started that cannot be noted: it comes soon after there is room again.
+        if machine
+            .full_at
+            .is_some_and(|at| self.queue.now.0 - at.0 < SETTLED)
+        {
+            return Ok(());
+        }
         if machine.node.is_none() || self.healed || self.frozen.contains_key(&Part::Worker(worker))
         {
             return Ok(());

@@ -70,6 +70,8 @@ pub(super) struct Machine {
     pub(super) acts_since: Time,
     /// Writes of its ledger fail.
     pub(super) ledger_fails: bool,
+    /// When its disk was seen to be full last.
+    pub(super) full_at: Option<Time>,
     /// How often it was started.
     pub(super) boots: u32,
     /// It is a copy of another one's disk.
@@ -107,6 +109,7 @@ impl Machine {
             revive: BTreeSet::new(),
             acts_since: Time(0),
             ledger_fails: false,
+            full_at: None,
             boots: 0,
             is_clone: false,
             is_off: false,

@@ -167,7 +167,7 @@ impl World {
         });
         if self.database(part).store.snapshot().revision() != before {
             self.memory.abandon(held.into_iter());
-            self.memory.forgotten |= force;
+            self.memory.forgotten.insert(id);
         }
     }
 

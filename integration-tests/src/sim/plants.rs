@@ -63,7 +63,8 @@ impl Entry {
     }
 }
 
-/// Searches a bug in the first [`SEARCHED`] schedules, where it is the bug that is found: the same seed holds without it.
+/// Searches a bug in the first [`SEARCHED`] schedules, where it is the bug that is found: the same seed holds without it. If
+/// it is in none of them, each profile is searched alone.
 ///
 /// # Errors
 /// Says that it is not found, or that it shows where nothing breaks.
@@ -90,21 +91,24 @@ pub fn search(plant: Plant, threads: usize) -> Result<Entry, String> {
             plant.name()
         ));
     }
-    (sweep.seeds, sweep.profile) = (0..SEARCHED, None);
-    while let Some(violation) = first(&sweep) {
-        let entry = Entry {
-            plant,
-            profile: violation.profile,
-            seed: violation.seed,
-            invariant: violation.invariant.to_owned(),
-        };
-        if entry.check().is_ok() {
-            return Ok(entry);
+    let alone = Profile::BREAKING.into_iter().map(Some);
+    for profile in std::iter::once(None).chain(alone) {
+        (sweep.seeds, sweep.profile) = (0..SEARCHED, profile);
+        while let Some(violation) = first(&sweep) {
+            let entry = Entry {
+                plant,
+                profile: violation.profile,
+                seed: violation.seed,
+                invariant: violation.invariant.to_owned(),
+            };
+            if entry.check().is_ok() {
+                return Ok(entry);
+            }
+            sweep.seeds.start = violation.seed + 1;
         }
-        sweep.seeds.start = violation.seed + 1;
     }
     Err(format!(
-        "{}: not found in {SEARCHED} schedules",
+        "{}: not found in {SEARCHED} schedules, nor in as many of each profile",
         plant.name()
     ))
 }

@@ -50,7 +50,7 @@ impl World {
         let all: usize = self.machines.iter().map(|m| m.alive().count()).sum();
         let wanted = (wanted_in_all - missing) as usize;
         let held = all.saturating_sub(wanted);
-        if all < wanted || (held > 0 && !self.may_hold()) {
+        if all < wanted || held > self.may_be_held() {
             return broken(format!("{all} jobs run, {wanted} are wanted"));
         }
         self.check_agreement()
@@ -72,12 +72,22 @@ impl World {
         self.users.iter().map(end).collect()
     }
 
-    /// Whether a database was lost, or who was forgotten is not remembered any more, so that something may run that nobody asks
-    /// for.
-    fn may_hold(&self) -> bool {
-        self.root.lost_at.is_some()
-            || self.clusters.iter().any(|c| c.database.lost_at.is_some())
-            || (self.memory.forgotten && self.memory.compacted)
+    /// How many jobs may run that nobody asks for: any after a database was lost; else those of workers that were forgotten,
+    /// or whose cluster was, once that is not remembered any more.
+    fn may_be_held(&self) -> usize {
+        if self.root.lost_at.is_some() || self.clusters.iter().any(|c| c.database.lost_at.is_some())
+        {
+            return usize::MAX;
+        }
+        if !self.memory.compacted {
+            return 0;
+        }
+        let forgotten = |id| self.memory.forgotten.contains(id);
+        let machines = self.machines.iter().filter(|m| !m.is_clone);
+        machines
+            .filter(|m| forgotten(&m.id) || forgotten(&self.clusters[m.cluster].id))
+            .map(|m| m.alive().filter(|id| self.is_held(m.cluster, *id)).count())
+            .sum()
     }
 
     /// I1: what was acknowledged is recorded.
@@ -121,7 +131,7 @@ impl World {
     }
 
     /// Whether nobody asks for an instance: its cluster holds it, or the root does.
-    fn is_held(&self, cluster: usize, id: AssignmentId) -> bool {
+    pub(super) fn is_held(&self, cluster: usize, id: AssignmentId) -> bool {
         let snapshot = self.clusters[cluster].database.store.snapshot();
         let Some(assignment) = snapshot.assignment(id) else {
             return true;

@@ -15,7 +15,8 @@ use std::{
 
 use edgeio_domain::{
     child::Accepted,
-    ids::{AssignmentId, ChildId, Lineage, SlotId, SpecHash},
+    ids::{AppUid, AssignmentId, ChildId, Lineage, SlotId, SpecHash},
+    name::Name,
     records::{Assignment, Desired},
     time::Time,
 };
@@ -56,6 +57,10 @@ impl From<&Assignment> for Row {
     }
 }
 
+/// A replica by its number: the application, the service, the ordinal. A service that is scaled down and up again has one
+/// slot after the other for it.
+type Number = (AppUid, Name, u32);
+
 /// What the checks know of one database.
 #[derive(Default)]
 struct Seen {
@@ -70,6 +75,8 @@ pub(super) struct Memory {
     seen: BTreeMap<usize, Seen>,
     /// The root's slot of each of the root's assignments, which are the clusters' slots.
     slots: BTreeMap<SlotId, SlotId>,
+    /// What each slot is a replica of, as its owner has it.
+    numbers: BTreeMap<SlotId, Number>,
     /// The cluster's slot of each instance.
     of_instance: BTreeMap<AssignmentId, SlotId>,
     /// Assignments, of any tier, that a tier ordered to stop.
@@ -110,8 +117,8 @@ pub(super) struct Memory {
     pub(super) clocks_jumped: bool,
     /// Old records were removed.
     pub(super) compacted: bool,
-    /// A child was forgotten by force: once its records are removed, what it runs is nobody's.
-    pub(super) forgotten: bool,
+    /// Children that an operator forgot: once the records of that are removed, what they run is nobody's.
+    pub(super) forgotten: BTreeSet<ChildId>,
 }
 
 impl Memory {
@@ -196,6 +203,12 @@ impl Memory {
     fn replica(&self, instance: AssignmentId) -> Option<SlotId> {
         let slot = self.of_instance.get(&instance)?;
         Some(self.slots.get(slot).copied().unwrap_or(*slot))
+    }
+
+    /// Whether two slots of their owners are of one replica.
+    fn is_same(&self, a: SlotId, b: SlotId) -> bool {
+        let number = |slot| self.numbers.get(&slot);
+        a == b || number(a).is_some_and(|a| Some(a) == number(b))
     }
 
     /// Whether an instance, or the root's assignment behind it, is among these.

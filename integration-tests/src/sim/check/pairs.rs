@@ -51,7 +51,13 @@ impl World {
         let mut pairs = Vec::new();
         for machine in self.machines.iter().filter(|m| !m.is_clone) {
             for other in machine.alive() {
-                if other == id || memory.replica(other) != Some(replica) {
+                let of = memory.replica(other);
+                if other == id || !of.is_some_and(|of| memory.is_same(of, replica)) {
+                    continue;
+                }
+                // What nobody asks for runs beside what fills its number.
+                let held = |machine: &Machine, id| self.is_held(machine.cluster, id);
+                if of != Some(replica) && (held(here, id) || held(machine, other)) {
                     continue;
                 }
                 if !excused && !copied && !self.was_copied(machine) && !may_be_two(other) {

@@ -118,6 +118,14 @@ impl World {
             // What was found belongs to another slot from now on; it is what it was.
             self.memory.excused.insert(a.id);
         }
+        // The number is that of the tier that owns the slot.
+        let owner = snapshot
+            .slot(a.slot)
+            .is_none_or(|slot| slot.upstream.is_none());
+        if owner {
+            let number = (a.app_uid, a.service.clone(), a.ordinal);
+            self.memory.numbers.insert(a.slot, number);
+        }
         if a.desired == Desired::Stop {
             let first = before.is_none_or(|before| before.desired != Desired::Stop);
             self.memory.stopped.insert(a.id);
@@ -156,16 +164,24 @@ impl World {
                 Part::Root(_) | Part::Bridge(_) | Part::Worker(_) => at_cluster || at_root,
             }
         };
-        let same = |id: AssignmentId| memory.replica(id) == Some(replica);
-        let twin = self
-            .machines
-            .iter()
-            .filter(|m| !m.is_clone && hidden(m))
-            .any(|m| m.alive().any(same) || m.ledger.durable().entries.into_keys().any(same));
-        // An order that is under way to who is silent will be carried out on its return.
+        let same = |id: AssignmentId| {
+            let of = memory.replica(id);
+            of.is_some_and(|of| memory.is_same(of, replica))
+        };
+        // An order that is under way to who is silent will be carried out on its return, its cluster's like this tier's own.
+        let ordered = |machine: &Machine| {
+            let cluster = self.clusters[machine.cluster].database.store.snapshot();
+            let mut there = cluster.assignments().filter(|b| b.child == machine.id);
+            there.any(|b| b.id != a.id && b.desired != Desired::Stop && same(b.id))
+        };
+        let has = |m: &Machine| {
+            m.alive().any(same) || m.ledger.durable().entries.into_keys().any(same) || ordered(m)
+        };
+        let mut machines = self.machines.iter().filter(|m| !m.is_clone && hidden(m));
+        let twin = machines.any(has);
         let under_way = snapshot
             .assignments()
-            .filter(|b| b.slot == a.slot && b.id != a.id)
+            .filter(|b| b.id != a.id && memory.is_same(b.slot, a.slot))
             .any(|b| memory.may_replace(part, b.child));
         if twin || under_way {
             self.memory.excused.insert(a.id);

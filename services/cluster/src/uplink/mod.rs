@@ -14,7 +14,7 @@ mod tests;
 
 pub mod driver;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use edgeio_domain::{
     ids::{AppUid, AssignmentId, AttachId, SlotId, SpecHash},
@@ -181,22 +181,26 @@ impl Uplink {
 
     /// Removes slots that the root wanted stopped, once it has recorded that they are. What stays is a tombstone.
     async fn settle(&mut self) -> Result<(), StoreError> {
-        let done: Vec<SlotId> = self
+        let told: BTreeMap<SlotId, u64> = self
             .states
             .stopped()
-            .filter(|(id, version)| self.child.is_recorded(*id, *version))
-            .map(|(id, _)| SlotId(id.0))
+            .filter(|(id, version, _)| self.child.is_recorded(*id, *version))
+            .map(|(id, _, generation)| (SlotId(id.0), generation))
             .collect();
-        if done.is_empty() {
+        if told.is_empty() {
             return Ok(());
         }
         let mut tx = self.context.store.write().await?;
         let filter = SlotFilter {
-            ids: Some(done),
+            ids: Some(told.keys().copied().collect()),
             ..Default::default()
         };
         let mut done = tx.slots(&filter).await?;
-        done.retain(|slot| slot.desired == Desired::Stop);
+        // An order that came since waits for an answer of its own.
+        done.retain(|slot| {
+            let generation = slot.upstream.as_ref().map(|up| up.generation);
+            slot.desired == Desired::Stop && generation == told.get(&slot.id).copied()
+        });
         for slot in &done {
             tx.stage(Write::DeleteSlot(slot.id));
             tx.stage(Write::PutTombstone(slot.id.0, self.context.clock.wall()));

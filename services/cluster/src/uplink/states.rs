@@ -182,13 +182,13 @@ impl States {
         (self.capacity_version, &self.capacity)
     }
 
-    /// What was stopped as the root wished.
-    pub(super) fn stopped(&self) -> impl Iterator<Item = (AssignmentId, StateVersion)> {
+    /// What was stopped as the root wished, with the generation of the order that its state answers.
+    pub(super) fn stopped(&self) -> impl Iterator<Item = (AssignmentId, StateVersion, u64)> {
         let done = |s: &State| !s.owned && s.desired == Desired::Stop && s.phase == Phase::Stopped;
         self.states
             .iter()
             .filter(move |(_, s)| done(s))
-            .map(|(id, s)| (*id, s.version))
+            .map(|(id, s)| (*id, s.version, s.report.generation))
     }
 
     pub(super) fn applications(&self) -> &Applications {

@@ -70,7 +70,8 @@ pub fn judge(order: Recorded, report: &v1::InstanceReport, observed: &Observed) 
         if refused {
             return Verdict::Moot;
         }
-    } else if refused {
+    } else if refused && order.desired != Desired::Hold {
+        // What nobody asks for is nobody's to place elsewhere, and is left alone.
         return Verdict::Refused;
     }
     if observed.generation < order.generation {
@@ -146,6 +147,7 @@ mod tests {
             ((Run, 2), 2, refuses(Phase::Pending), Refused),
             ((Pause, 2), 1, refuses(Stopped), Refused),
             ((Hold, 2), 2, plain(Run, Running), Record),
+            ((Hold, 2), 2, refuses(Phase::Pending), Record),
             ((Hold, 2), 3, plain(Run, Running), renew(3, false)),
             ((Stop, 2), 1, plain(Run, Running), Record),
             ((Stop, 2), 1, plain(Stop, Stopped), Record),

@@ -29,6 +29,12 @@ impl MemoryLedger {
         self.0.faults.store(times, Ordering::SeqCst);
     }
 
+    /// Whether the next write fails.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        self.0.faults.load(Ordering::SeqCst) > 0
+    }
+
     /// The next write is the last thing that its process does: it is durable or it is not, and nobody learns which. Whoever
     /// drives the node must ask [`MemoryLedger::was_killed`] after each call and drop it.
     pub fn kill(&self, durable: bool) {

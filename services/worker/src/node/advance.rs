@@ -63,6 +63,8 @@ impl Node {
             );
             if durable || !starts {
                 self.begin(id, kind);
+            } else if let Some(unit) = self.units.get_mut(&id) {
+                unit.unplan();
             }
         }
         self.sweep();
@@ -157,6 +159,7 @@ impl Node {
                     }
                     // No engine can have it now: asked again when one offers.
                     let runtime = unit.runtime.clone()?;
+                    unit.plan_start();
                     unit.change(|order, status| {
                         status.touched = true;
                         runtime.as_str().clone_into(&mut status.runtime);
@@ -167,6 +170,7 @@ impl Node {
                     return make(&unit.entry, spec.as_deref()).map(OpKind::Ensure);
                 }
                 Step::Rerun => {
+                    unit.plan_start();
                     unit.change(|_, status| {
                         status.restarts = status.restarts.saturating_add(1);
                         status.not_before = None;
@@ -175,6 +179,7 @@ impl Node {
                     return make(&unit.entry, spec.as_deref()).map(OpKind::Rerun);
                 }
                 Step::Restart => {
+                    unit.plan_start();
                     unit.change(|_, status| {
                         step(status, Event::RestartAsked);
                         "Restarting".clone_into(&mut status.reason);
@@ -233,6 +238,7 @@ impl Node {
         let Some(runtime) = unit.runtime.clone() else {
             return;
         };
+        unit.planned = None;
         unit.busy = Some(Busy {
             kind: kind.clone(),
             restart_count: unit.entry.order.restart_count,

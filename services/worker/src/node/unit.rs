@@ -49,6 +49,16 @@ pub(super) struct Unit {
     pub(super) wait: Option<Time>,
     /// Tries that failed in a row, other than starts.
     pub(super) tries: u32,
+    /// What it was before a start was planned that has not begun.
+    pub(super) planned: Option<Planned>,
+}
+
+/// A unit before a start was planned: as it is again if the start cannot be noted.
+#[derive(Debug)]
+pub(super) struct Planned {
+    status: Status,
+    version: u64,
+    dirty: bool,
 }
 
 impl Unit {
@@ -67,6 +77,7 @@ impl Unit {
             tail: failed,
             wait: None,
             tries: 0,
+            planned: None,
         }
     }
 
@@ -83,6 +94,24 @@ impl Unit {
         }
         self.version += 1;
         self.dirty |= lasting(before) != lasting(self.entry.status.clone());
+    }
+
+    /// A start is planned: what follows is of its plan.
+    pub(super) fn plan_start(&mut self) {
+        self.planned = Some(Planned {
+            status: self.entry.status.clone(),
+            version: self.version,
+            dirty: self.dirty,
+        });
+    }
+
+    /// The planned start could not be noted, so it does not happen: it counts as no try, and no restart waits longer for it.
+    pub(super) fn unplan(&mut self) {
+        if let Some(before) = self.planned.take() {
+            self.entry.status = before.status;
+            self.version = before.version;
+            self.dirty = before.dirty;
+        }
     }
 
     /// A newer order is durable.

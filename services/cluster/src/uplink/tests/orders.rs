@@ -69,6 +69,19 @@ async fn a_stop_of_what_is_not_here_is_answered_and_remembered() {
 }
 
 #[tokio::test]
+async fn a_newer_stop_that_comes_before_the_record_of_the_old_ones_answer_is_answered_too() {
+    let mut bed = Bed::new().await;
+    bed.snapshot(vec![stop(1)]).await;
+    assert_eq!(phase(&bed.state(1).await), Phase::Stopped);
+    bed.delta(vec![order(1, 4, v1::Desired::Stop)]).await;
+    bed.recorded().await;
+    let answer = bed.state(1).await;
+    assert_eq!((phase(&answer), answer.generation), (Phase::Stopped, 4));
+    bed.recorded().await;
+    assert!(bed.slots().await.is_empty());
+}
+
+#[tokio::test]
 async fn after_a_restart_what_was_stopped_is_told_again_and_then_settled() {
     let mut bed = Bed::new().await;
     bed.snapshot(vec![stop(1)]).await;

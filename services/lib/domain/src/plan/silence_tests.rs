@@ -353,6 +353,116 @@ fn an_outdated_exclusive_one_is_waited_for_until_it_has_stopped_itself() {
     assert_eq!(copies(&world), INSTEAD);
 }
 
+#[test]
+fn a_new_slot_waits_for_the_retired_one_of_its_number_as_a_replacement_does() {
+    let silent = Duration::from_secs(130);
+    let lease = Some(Duration::from_secs(45));
+    // Mode, lease of the tier, state, evidence, silence: whether something new may start before the old one's end is known.
+    let table = [
+        (
+            Disconnect::default(),
+            lease,
+            Ready,
+            No,
+            Duration::ZERO,
+            false,
+        ),
+        (
+            Disconnect::default(),
+            lease,
+            Returning,
+            No,
+            Duration::ZERO,
+            false,
+        ),
+        (
+            Disconnect::default(),
+            lease,
+            Disconnected,
+            No,
+            silent,
+            false,
+        ),
+        (
+            Disconnect::default(),
+            lease,
+            Disconnected,
+            Proven,
+            silent,
+            true,
+        ),
+        (
+            Disconnect::default(),
+            None,
+            Disconnected,
+            Proven,
+            silent,
+            true,
+        ),
+        (never(), lease, Disconnected, Proven, silent, false),
+        (never(), lease, Disconnected, Fenced, silent, true),
+        (exclusive(), lease, Ready, No, Duration::ZERO, false),
+        (
+            exclusive(),
+            lease,
+            Disconnected,
+            Proven,
+            Duration::from_secs(60),
+            false,
+        ),
+        (exclusive(), lease, Disconnected, Proven, silent, true),
+        (exclusive(), None, Disconnected, Proven, silent, false),
+        (exclusive(), None, Disconnected, Fenced, silent, true),
+    ];
+    for (mode, lease, state, replace, silence, starts) in table {
+        let mut world = world(mode);
+        world.lease = lease;
+        let old = world.slots[0].id;
+        world.set(0, state, replace);
+        world.child(0).silence = silence;
+        for replicas in [0, 1] {
+            world.app = Some(app(replicas, 1));
+            let actions = world.plan();
+            world.carry_out(&actions);
+        }
+        let new: Vec<_> = world.assignments.iter().filter(|a| a.slot != old).collect();
+        let seen = format!("{mode:?} {lease:?} {state:?} {replace:?}");
+        assert_eq!(!new.is_empty(), starts, "{seen}");
+        assert!(
+            world.slots.iter().any(|s| s.id != old),
+            "{seen}: it has its slot"
+        );
+        // Once the old one is known to have stopped, the new one starts.
+        world.set(0, Ready, No);
+        world.settle();
+        assert_eq!(world.running(), [0], "{seen}");
+        assert!(world.slots.iter().all(|s| s.id != old), "{seen}");
+    }
+}
+
+#[test]
+fn other_numbers_do_not_wait_for_a_retired_slot() {
+    let mut world = world(exclusive());
+    world.app = Some(app(2, 1));
+    world.settle();
+    world.set(0, Disconnected, No);
+    world.app = Some(app(0, 1));
+    let actions = world.plan();
+    world.carry_out(&actions);
+    world.child_acts();
+    world.app = Some(app(4, 1));
+    world.settle();
+    let left: Vec<u32> = world
+        .assignments
+        .iter()
+        .filter(|a| a.desired == Desired::Stop)
+        .map(|a| a.ordinal)
+        .collect();
+    let expected: Vec<u32> = (0..4).filter(|n| !left.contains(n)).collect();
+    assert!(!left.is_empty());
+    assert_eq!(world.running(), expected);
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Silent(u128, Replace),
@@ -415,12 +525,13 @@ proptest! {
                     Action::Place(slot) => (slot, Vec::new()),
                     _ => unreachable!(),
                 };
-                for copy in world.assignments.iter().filter(|a| a.slot == slot.id) {
+                // Also what a retired slot of the same number has, which is stopped by the same plan.
+                for copy in world.assignments.iter().filter(|a| a.ordinal == slot.ordinal) {
                     let child = world.children.get(&copy.child).unwrap();
                     prop_assert!(child.replace.is_allowed() && !is_heard(child.state, child.replace),
                         "{:?} {:?} is replaced", child.state, child.replace);
                     let ends = copy.desired == Desired::Stop || stopped.contains(&copy.id)
-                        || copy.spec_hash != slot.spec_hash;
+                        || copy.spec_hash != slot.spec_hash || copy.slot != slot.id;
                     prop_assert!(!is_exclusive || ends, "two exclusive ones");
                     prop_assert!(mode != never() || child.replace == Fenced);
                 }

@@ -3,10 +3,14 @@
 //!
 //! Laws, tested below: planning twice is planning once; nothing is stopped that was not retired, outdated, replaced or lost
 //! a pick; unknown is not absent: what a silent child runs counts as running until that child is judged replaceable; of a
-//! slot's copies one is heard at most, once all that came back were compared.
+//! slot's copies one is heard at most, once all that came back were compared; nothing is started for a replica while
+//! something of it is being stopped, in the same slot or in a retired one of the same number.
+
+use std::collections::BTreeSet;
 
 use crate::{
     ids::{AssignmentId, IdSource, SlotId},
+    name::Name,
     plan::{
         copies::{self, Pick, Silence},
         slots,
@@ -126,8 +130,18 @@ pub fn plan(input: &Input<'_>, ids: &dyn IdSource) -> Vec<Action> {
         let changed = slots::shape(input, ids, &mut wanted);
         actions.extend(changed);
     }
+    let leaving = leaving(&wanted, input.silence);
     for (slot, assignments) in &wanted {
-        realise(slot, assignments, input.silence, input.now, &mut actions);
+        let blocked =
+            slot.desired != Desired::Stop && leaving.contains(&(&slot.service, slot.ordinal));
+        let room = if blocked { Room::Taken } else { Room::Free };
+        realise(
+            slot,
+            assignments,
+            room,
+            (input.silence, input.now),
+            &mut actions,
+        );
     }
     let empty = wanted.is_empty()
         || wanted
@@ -143,12 +157,36 @@ pub fn plan(input: &Input<'_>, ids: &dyn IdSource) -> Vec<Action> {
     actions
 }
 
+/// Whether something else of the same replica may still run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Free,
+    /// A retired slot of the same number is not known to have stopped.
+    Taken,
+}
+
+/// The replicas of which a retired slot still has something that may run. A service that was scaled down and up again, or a
+/// replica that the parent placed anew, has a new slot for the same number: it shares a port or a volume with the old one,
+/// and an exclusive service never runs twice.
+fn leaving<'a>(
+    wanted: &'a [(Slot, Vec<&Assignment>)],
+    silence: &Silence<'_>,
+) -> BTreeSet<(&'a Name, u32)> {
+    let retired = wanted
+        .iter()
+        .filter(|(slot, _)| slot.desired == Desired::Stop);
+    retired
+        .filter(|(_, assignments)| assignments.iter().any(|a| copies::blocks(a, silence)))
+        .map(|(slot, _)| (&slot.service, slot.ordinal))
+        .collect()
+}
+
 /// Brings the assignments of one slot to its wish.
 fn realise(
     slot: &Slot,
     assignments: &[&Assignment],
-    silence: &Silence<'_>,
-    now: Time,
+    room: Room,
+    (silence, now): (&Silence<'_>, Time),
     actions: &mut Vec<Action>,
 ) {
     if slot.desired == Desired::Stop {
@@ -215,7 +253,7 @@ fn realise(
         return;
     }
     // A new instance waits until the one before it is known to have stopped: they may share a port or a volume.
-    if stopping {
+    if stopping || room == Room::Taken {
         return;
     }
     match pick {

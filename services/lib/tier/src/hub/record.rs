@@ -425,9 +425,8 @@ fn refused(
                 upstream.hold_until = now + context.times.adopt_window;
             }
         });
-        work.delete(assignment.id);
-        return;
     }
+    // Also what is buried is told to stop: it may still be stopping there, and only the answer to that says that it is gone.
     assignment.generation = assignment.generation.max(observed.generation) + 1;
     assignment.desired = Desired::Stop;
     assignment.observed = observed;

@@ -115,7 +115,7 @@ async fn a_refusal_is_noted_at_the_slot_stopped_and_grows() {
 }
 
 #[tokio::test]
-async fn an_id_that_the_child_has_buried_is_given_up_at_once() {
+async fn an_id_that_the_child_has_buried_is_given_up_once_it_is_known_to_have_stopped() {
     let bed = Bed::new();
     let child = bed.child(1).await;
     bed.order(child, 10, 1, Desired::Run).await;
@@ -123,7 +123,18 @@ async fn an_id_that_the_child_has_buried_is_given_up_at_once() {
         entry(asg(10), 1, Desired::Stop, Phase::Stopped),
         RejectionReason::Tombstoned,
     );
-    bed.attached(child, 1, vec![refusal]).await;
+    let session = bed.attached(child, 1, vec![refusal]).await;
+    let row = bed.row(10).await.unwrap();
+    assert_eq!(
+        (row.desired, row.generation),
+        (Desired::Stop, 2),
+        "it refuses it also while it is still stopping"
+    );
+    let stopping = entry(asg(10), 2, Desired::Stop, Phase::Stopping);
+    bed.tell(session, part(2, vec![stopping])).await;
+    assert!(bed.row(10).await.is_some());
+    let stopped = entry(asg(10), 2, Desired::Stop, Phase::Stopped);
+    bed.tell(session, part(3, vec![stopped])).await;
     assert_eq!(bed.row(10).await, None);
     assert_eq!(
         bed.slot(10).await.unwrap().desired,

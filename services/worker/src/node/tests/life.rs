@@ -165,6 +165,22 @@ fn a_start_that_cannot_be_noted_waits() {
 }
 
 #[test]
+fn a_restart_that_cannot_be_noted_is_no_try_and_comes_soon_after_there_is_room() {
+    let (mut world, _) = World::running("always");
+    world.end(1, 1);
+    world.pass(Duration::from_millis(500));
+    world.ledger.fail(u64::MAX);
+    world.pass(Duration::from_secs(600));
+    assert_eq!(world.done(), ["ensure 1"]);
+    let status = world.status(1);
+    assert_eq!((status.failures, status.restarts), (1, 0));
+    world.ledger.fail(0);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.done(), ["ensure 1", "rerun 1"]);
+    assert_eq!(world.status(1).restarts, 1);
+}
+
+#[test]
 fn a_failed_pull_is_tried_again_and_says_why() {
     let mut world = World::new();
     world.attach();
