@@ -163,6 +163,7 @@ async fn monitoring_is_off_unless_asked_for() {
         listen: ANY,
         data_dir: dir.path().join("b"),
         monitor: Some(free),
+        authority: String::new(),
     };
     let watched = Broker::start_with(&binary, settings).await.unwrap();
     assert_eq!(listening(watched.pid()), 2);

@@ -9,7 +9,7 @@ const MAX_PENDING: usize = 8 * 1024 * 1024;
 /// With two unanswered pings a dead peer is known within a minute; by default it takes six.
 const PING_INTERVAL: &str = "20s";
 
-/// The text of the file. Nothing in it comes from a user but two socket addresses.
+/// The text of the file. Nothing in it comes from a user but two socket addresses and what the caller knows of accounts.
 pub(super) fn render(name: &str, settings: &Settings) -> String {
     let mut text = format!(
         "# Written at each start; changes are lost.\n\
@@ -24,5 +24,6 @@ pub(super) fn render(name: &str, settings: &Settings) -> String {
     if let Some(monitor) = settings.monitor {
         text.push_str(&format!("http: \"{monitor}\"\n"));
     }
+    text.push_str(&settings.authority);
     text
 }

@@ -45,6 +45,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where it serves its monitoring pages, if anywhere. They show who is connected.
     pub monitor: Option<SocketAddr>,
+    /// More of its configuration: whom it believes. Empty: it asks nobody who they are.
+    pub authority: String,
 }
 
 /// A running nats-server. Dropping it kills it.
@@ -123,6 +125,7 @@ impl Broker {
             listen,
             data_dir: data_dir.to_owned(),
             monitor: None,
+            authority: String::new(),
         };
         Self::start_with(binary, settings).await
     }

@@ -8,6 +8,7 @@
 pub mod chaos;
 mod codec;
 pub mod nats;
+mod pass;
 
 pub use codec::{decode_down, decode_up};
 
@@ -19,6 +20,8 @@ use edgeio_proto::link::v1::{ChildMessage, ParentMessage};
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+pub use pass::Pass;
 
 use crate::subject::ParseSubjectError;
 
@@ -35,6 +38,8 @@ pub enum BusEvent<M> {
     Connected,
     /// The broker is not reached, or was not for a moment: messages may have been lost.
     Disconnected,
+    /// The connection was made anew with another pass: messages may have been lost meanwhile.
+    Renewed,
     /// Messages arrived faster than they were taken and were thrown away: ask for the state again.
     Lost {
         /// Messages lost since the last such event; there may be more.
@@ -82,8 +87,8 @@ pub trait WorkerBus: Send + Sync {
 /// How a worker gets its side.
 #[async_trait]
 pub trait Dial: Send + Sync {
-    /// Starts to connect to the broker at `address` as `worker` of `cluster`. Returns at once: the events tell when the broker
-    /// is reached.
+    /// Starts to connect to the broker at `address` as `worker` of `cluster`, and shows `pass`. Returns at once: the events tell
+    /// when the broker is reached.
     ///
     /// # Errors
     /// [`ConnectError`], for an address that has no meaning. A broker that does not answer is none.
@@ -92,12 +97,25 @@ pub trait Dial: Send + Sync {
         address: &str,
         cluster: Uuid,
         worker: Uuid,
+        pass: &Pass,
     ) -> Result<(Box<dyn WorkerBus>, BusEvents<ParentMessage>), ConnectError>;
 }
 
 /// The bridge's side.
 #[async_trait]
 pub trait BridgeBus: Send + Sync {
+    /// The public nkey that the bridge's pass is to be for.
+    fn public_key(&self) -> String;
+
+    /// Shows this pass from now on.
+    fn present(&self, jwt: &str);
+
+    /// Tells the broker of the account as it is now, as the user that `user` lets in.
+    ///
+    /// # Errors
+    /// [`AccountError`]; the broker goes by what it was told before.
+    async fn tell_account(&self, account: &str, user: &str) -> Result<(), AccountError>;
+
     /// Joins the bridges that share what the workers of `cluster` say. Once `leave` is cancelled the others get
     /// what comes; the events end after those that had already come here.
     ///
@@ -148,6 +166,22 @@ pub enum ConnectError {
         /// What was subscribed to.
         subject: String,
     },
+}
+
+/// The broker was not told of an account.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// It is not reached, or lets the user not in.
+    #[error("connect to the broker's system account")]
+    Connect(#[source] async_nats::ConnectError),
+    /// It does not answer.
+    #[error(
+        "the broker does not answer: it may have no system account, which `edgeio-cluster nats-config` gives it"
+    )]
+    Silent(#[source] async_nats::RequestError),
+    /// It answers that it does not take it.
+    #[error("the broker answers `{0}`")]
+    Refused(String),
 }
 
 /// A bridge could not join its queue group.

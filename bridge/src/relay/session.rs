@@ -128,7 +128,8 @@ impl Session<'_> {
             &mut inbound,
             self.bus,
             cluster,
-            self.counters
+            self.counters,
+            queue.sender(),
         ));
 
         let ended = tokio::select! {
@@ -180,6 +181,7 @@ impl Session<'_> {
         let hello = BridgeHello {
             bridge_id: self.id.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            public_key: self.bus.public_key(),
         };
         let hello = Up::from(UpKind::Hello(hello));
         let outbound =
@@ -205,12 +207,15 @@ impl Session<'_> {
             .and_then(|down| down.kind)
         {
             Some(DownKind::Welcome(welcome)) => welcome,
-            Some(DownKind::Worker(_)) | None => {
+            Some(DownKind::Worker(_) | DownKind::Pass(_) | DownKind::Account(_)) | None => {
                 return Err(SessionError::NoWelcome {
                     target: self.target.clone(),
                 });
             }
         };
+        if let Some(pass) = &welcome.pass {
+            self.bus.present(&pass.jwt);
+        }
         let cluster =
             Uuid::try_parse(&welcome.cluster_id).map_err(|_| SessionError::ClusterId {
                 target: self.target.clone(),

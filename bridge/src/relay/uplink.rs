@@ -126,6 +126,11 @@ fn take<'q>(
             room.send(broker(false));
             None
         }
+        // Over in a moment; what was lost in it shows as a gap.
+        BusEvent::Renewed => {
+            tracing::debug!("broker connection made anew with another pass");
+            Some(room)
+        }
         BusEvent::Lost { at_least } => {
             lost(counters, at_least);
             Some(room)

@@ -4,12 +4,14 @@
 //! lost on the way through an older bridge, since the generated code drops what it does not know.
 
 use bytes::Bytes;
-use edgeio_proto::cluster::v1::{BridgeHello, BridgeWelcome, BrokerState};
+use edgeio_proto::cluster::v1::{
+    AccountTaken, AccountUpdate, BridgeHello, BridgeWelcome, BrokerPass, BrokerState,
+};
 
 /// `AttachRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Up {
-    #[prost(oneof = "UpKind", tags = "1, 2, 3")]
+    #[prost(oneof = "UpKind", tags = "1, 2, 3, 4")]
     pub(super) kind: Option<UpKind>,
 }
 
@@ -22,12 +24,14 @@ pub(super) enum UpKind {
     Worker(Carried),
     #[prost(message, tag = "3")]
     Broker(BrokerState),
+    #[prost(message, tag = "4")]
+    Account(AccountTaken),
 }
 
 /// `AttachResponse`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Down {
-    #[prost(oneof = "DownKind", tags = "1, 2")]
+    #[prost(oneof = "DownKind", tags = "1, 2, 3, 4")]
     pub(super) kind: Option<DownKind>,
 }
 
@@ -38,6 +42,10 @@ pub(super) enum DownKind {
     Welcome(BridgeWelcome),
     #[prost(message, tag = "2")]
     Worker(Carried),
+    #[prost(message, tag = "3")]
+    Pass(BrokerPass),
+    #[prost(message, tag = "4")]
+    Account(AccountUpdate),
 }
 
 /// `WorkerUp` and `WorkerDown`.
@@ -88,6 +96,7 @@ mod tests {
         let hello = BridgeHello {
             bridge_id: "b".to_owned(),
             version: "1".to_owned(),
+            public_key: String::new(),
         };
         let broker = BrokerState { connected: true };
         for (raw, typed) in [
@@ -112,6 +121,7 @@ mod tests {
         };
         let welcome = BridgeWelcome {
             cluster_id: "c".to_owned(),
+            pass: None,
         };
         for (typed, raw) in [
             (

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use edgeio_bridge::broker::{self, Broker};
 use edgeio_bridge::bus::nats::NatsWorkerBus;
-use edgeio_bridge::bus::{BusEvent, WorkerBus as _};
+use edgeio_bridge::bus::{BusEvent, Pass, WorkerBus as _};
 use edgeio_bridge::relay::{Counters, Relay};
 use edgeio_bridge::{Config, RunError};
 use edgeio_proto::link::v1::{
@@ -82,9 +82,10 @@ impl Bed {
     /// A worker that is connected to the broker.
     pub(crate) async fn worker(&self) -> Worker {
         let id = Uuid::now_v7();
-        let (bus, mut events) = NatsWorkerBus::connect(&self.broker.url(), self.id, id)
-            .await
-            .unwrap();
+        let (bus, mut events) =
+            NatsWorkerBus::connect(&self.broker.url(), self.id, id, &Pass::new())
+                .await
+                .unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let notes = Arc::clone(&seen);
         tokio::spawn(async move {

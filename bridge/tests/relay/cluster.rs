@@ -196,6 +196,7 @@ impl BridgeService for Service {
         let (sender, outbound) = mpsc::unbounded_channel();
         let welcome = BridgeWelcome {
             cluster_id: self.id.lock().unwrap().clone(),
+            pass: None,
         };
         let welcome = AttachResponse {
             message: Some(attach_response::Message::Welcome(welcome)),

@@ -1,7 +1,9 @@
 //! What is lost and what is not when parts fail, and what strangers send.
 
 use edgeio_bridge::bus::nats::{NatsBridgeBus, NatsWorkerBus};
-use edgeio_bridge::bus::{BridgeBus as _, BusEvent, MAX_PAYLOAD, PublishError, WorkerBus as _};
+use edgeio_bridge::bus::{
+    BridgeBus as _, BusEvent, MAX_PAYLOAD, Pass, PublishError, WorkerBus as _,
+};
 use edgeio_bridge::subject::Subject;
 use futures::StreamExt as _;
 use prost::Message as _;
@@ -208,7 +210,7 @@ async fn what_strangers_publish_is_dropped_and_counted() {
 async fn a_worker_that_does_not_read_learns_what_it_lost() {
     let bed = Bed::start().await;
     let id = Uuid::now_v7();
-    let (bus, mut events) = NatsWorkerBus::connect(&bed.broker.url(), bed.id, id)
+    let (bus, mut events) = NatsWorkerBus::connect(&bed.broker.url(), bed.id, id, &Pass::new())
         .await
         .unwrap();
     while events.next().await != Some(BusEvent::Connected) {}
@@ -250,7 +252,7 @@ async fn a_broker_that_comes_late_is_found() {
     let bridge = bed.bridge();
     bed.cluster.bridges(1, false).await;
     let id = Uuid::now_v7();
-    let (_bus, mut events) = NatsWorkerBus::connect(&bed.broker.url(), bed.id, id)
+    let (_bus, mut events) = NatsWorkerBus::connect(&bed.broker.url(), bed.id, id, &Pass::new())
         .await
         .unwrap();
     assert_eq!(events.next().await, Some(BusEvent::Disconnected));

@@ -93,6 +93,7 @@ impl StreamingService<Up> for Newer {
         let welcome = Down {
             welcome: Some(BridgeWelcome {
                 cluster_id: self.id.to_string(),
+                pass: None,
             }),
             worker: None,
         };

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use edgeio_cluster::broker::command::{NatsConfig, write as nats_config};
 use rand::Rng as _;
 
 use super::{
@@ -286,7 +287,20 @@ impl Testbed {
         for cluster in &self.clusters {
             let (port, broker) = (free_port()?, free_port()?);
             let name = format!("nats-{}", cluster.name);
-            let args = [format!("--addr={open}"), format!("--port={broker}")];
+            // Programs of before have no passes, so the broker must not ask for any.
+            let args = if self.files.is_empty() {
+                let config = NatsConfig {
+                    data_dir: path.join(format!("cluster-{}", cluster.name)),
+                    out: path.join(&name),
+                    listen: listen(broker),
+                    insecure: insecure.is_some(),
+                    ..NatsConfig::default()
+                };
+                let written = nats_config(&config).context("write the broker's configuration")?;
+                vec![format!("--config={}", written.display())]
+            } else {
+                vec![format!("--addr={open}"), format!("--port={broker}")]
+            };
             let listens = Some(loopback(broker));
             programs.push(Program::new(
                 &name,

@@ -33,6 +33,12 @@ edgeio_server::config! {
         pub broker_address: String = "127.0.0.1".to_owned(),
         /// Port of the broker.
         pub broker_port: u16 = 4222,
+        /// Whom the broker lets in: `jwt`, whom this cluster gave a pass (see `edgeio-cluster nats-config`), or `none`, everybody, for a
+        /// broker on loopback.
+        pub broker_auth: BrokerAuth = BrokerAuth::Jwt,
+        /// How long a pass for the broker is good. It is replaced after half of that to two thirds.
+        // What is stolen, and not known to be, is of use for an hour; 10,000 workers renew five a second.
+        pub broker_pass_life: Duration = Duration::from_secs(3600),
         /// How often workers send samples of CPU and memory; 0 means never.
         // A person who watches sees a change within seconds; 100 bytes every 10 s are nothing on a mobile link.
         pub worker_telemetry: Duration = Duration::from_secs(10),
@@ -47,6 +53,19 @@ edgeio_server::config! {
         pub telemetry: Flat<TelemetryConfig>,
     }
 }
+
+edgeio_server::choice! {
+    /// Whom the broker lets in.
+    pub enum BrokerAuth {
+        /// Whom this cluster gave a pass.
+        Jwt = "jwt",
+        /// Everybody.
+        None = "none",
+    }
+}
+
+/// A pass that ends sooner would be replaced all the time, since brokers count in seconds.
+const SHORTEST_PASS: Duration = Duration::from_secs(4);
 
 impl Validate for Config {
     fn validate(&self, check: &mut Check<'_>) {
@@ -67,6 +86,27 @@ impl Validate for Config {
                 "broker_address",
                 "workers would not find the broker",
                 "write a host name or an address",
+            );
+        }
+        let open = self.broker_auth == BrokerAuth::None && !self.serve.insecure;
+        let near = |host: &str| {
+            host == "localhost"
+                || host
+                    .parse::<std::net::IpAddr>()
+                    .is_ok_and(|ip| ip.to_canonical().is_loopback())
+        };
+        if open && !near(&self.broker_address) {
+            check.fail(
+                "broker_auth",
+                "whoever reaches the broker could say anything for any worker",
+                "write `jwt`, and start the broker on what `edgeio-cluster nats-config` writes",
+            );
+        }
+        if self.broker_pass_life < SHORTEST_PASS {
+            check.fail(
+                "broker_pass_life",
+                "passes would be replaced all the time",
+                "write at least `4s`, or leave it at an hour",
             );
         }
         if self.broker_port == 0 {

@@ -31,6 +31,8 @@ use crate::{
     Config,
     api::worker_service,
     bridges::{Bridge, Bridges},
+    broker::{Passes, PassesError},
+    config::BrokerAuth,
     identity::{Identity, IdentityError},
     uplink::{
         Uplink,
@@ -45,6 +47,9 @@ pub enum ClusterError {
     /// Its identity cannot be had.
     #[error("open the identity")]
     Identity(#[from] IdentityError),
+    /// What its broker goes by cannot be had.
+    #[error("prepare passes for the broker")]
+    Passes(#[from] PassesError),
     /// What every tier needs cannot be had.
     #[error(transparent)]
     Tier(#[from] TierError),
@@ -57,6 +62,7 @@ pub struct Cluster {
     tls: Option<Tls>,
     context: Context,
     identity: Arc<Identity>,
+    passes: Option<Arc<Passes>>,
     name: String,
 }
 
@@ -74,6 +80,14 @@ impl Cluster {
         let reached_as = [config.advertise.as_str()];
         let tls = Tls::open(&config.serve, &config.tier.data_dir, "cluster", &reached_as)
             .map_err(TierError::from)?;
+        let passes = match config.broker_auth {
+            BrokerAuth::Jwt => {
+                let life = config.broker_pass_life;
+                let passes = Passes::open(&config.tier.data_dir, identity.id.0, life)?;
+                Some(Arc::new(passes))
+            }
+            BrokerAuth::None => None,
+        };
         let own = Owner::Cluster(identity.id);
         let context = assembly::open(&config.tier, "cluster.db", own, "worker").await?;
         let name = if config.name.is_empty() {
@@ -87,6 +101,7 @@ impl Cluster {
             tls,
             context,
             identity,
+            passes,
             name,
         })
     }
@@ -109,6 +124,7 @@ impl Cluster {
             tls,
             context,
             identity,
+            passes,
             name,
         } = self;
         let loops = Loops::new(context.clone());
@@ -120,19 +136,22 @@ impl Cluster {
             loops.inbound.clone(),
             bridges.clone(),
             stop.clone(),
-        );
+        )
+        .with_passes(passes.clone());
         let welcome = Welcome {
             cluster_name: name.clone(),
             broker_address: config.broker_address.clone(),
             broker_port: config.broker_port,
             telemetry_interval: config.worker_telemetry,
         };
-        let gate = Gate::new(context.clone(), identity.clone(), welcome);
+        let gate =
+            Gate::new(context.clone(), identity.clone(), welcome).with_passes(passes.clone());
         let apps = Apps::new(&context, loops.engine.clone(), name.clone()).beneath(&config.root);
         let workers = worker_service(
             Children::new(&context, name).hearing(loops.hub.heard()),
             Arc::new(gate),
             loops.hub.clone(),
+            passes,
         );
         let kinds = &[JoinKind::Worker, JoinKind::Bridge];
         let joins = Joins::new(&context, kinds, tls.clone());

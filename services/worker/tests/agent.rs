@@ -238,6 +238,7 @@ impl WorkerService for Cluster {
             broker_port: self.broker.port().into(),
             report_interval_ms: 500,
             telemetry_interval_ms: 200,
+            broker_pass: None,
         }))
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::super::{BridgeBus, BusEvents, FromWorker, JoinError, PublishError};
+use super::super::{AccountError, BridgeBus, BusEvents, FromWorker, JoinError, PublishError};
 use super::Chaos;
 
 /// A bridge's bus that is disturbed in what it tells workers.
@@ -29,6 +29,18 @@ impl<B> ChaosBridgeBus<B> {
 
 #[async_trait]
 impl<B: BridgeBus + 'static> BridgeBus for ChaosBridgeBus<B> {
+    fn public_key(&self) -> String {
+        self.inner.public_key()
+    }
+
+    fn present(&self, jwt: &str) {
+        self.inner.present(jwt);
+    }
+
+    async fn tell_account(&self, account: &str, user: &str) -> Result<(), AccountError> {
+        self.inner.tell_account(account, user).await
+    }
+
     async fn join(
         &self,
         cluster: Uuid,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use edgeio_proto::link::v1::{ChildMessage, ParentMessage};
 use uuid::Uuid;
 
-use super::super::{BusEvents, ConnectError, Dial, PublishError, WorkerBus};
+use super::super::{BusEvents, ConnectError, Dial, Pass, PublishError, WorkerBus};
 use super::Chaos;
 
 /// Reaches the broker as `D` does, and disturbs what the worker says there.
@@ -30,8 +30,9 @@ impl<D: Dial> Dial for ChaosDial<D> {
         address: &str,
         cluster: Uuid,
         worker: Uuid,
+        pass: &Pass,
     ) -> Result<(Box<dyn WorkerBus>, BusEvents<ParentMessage>), ConnectError> {
-        let (inner, events) = self.inner.dial(address, cluster, worker).await?;
+        let (inner, events) = self.inner.dial(address, cluster, worker, pass).await?;
         let bus = ChaosWorkerBus {
             inner: inner.into(),
             chaos: Arc::clone(&self.chaos),

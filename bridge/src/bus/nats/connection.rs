@@ -10,9 +10,10 @@ use std::time::Duration;
 use async_nats::{Client, Event, connection::State};
 use bytes::Bytes;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::{task::AbortHandle, time::timeout};
+use uuid::Uuid;
 
-use super::super::{ConnectError, PublishError};
+use super::super::{ConnectError, Pass, PublishError};
 use super::options::{Role, connect_options, parse_address, reconnect_delay};
 use crate::subject::Subject;
 
@@ -31,6 +32,10 @@ pub(super) struct Health {
     pub(super) connects: u64,
     /// Messages thrown away because nobody took them; at least.
     pub(super) lost: u64,
+    /// How often the connection was made anew to show another pass.
+    pub(super) renewals: u64,
+    /// It is being made anew for that, which takes a moment: what is published meanwhile waits in the client.
+    pub(super) renewing: bool,
 }
 
 /// A connection that outlives every outage.
@@ -38,16 +43,38 @@ pub(super) struct Health {
 pub(super) struct Connection {
     client: Client,
     health: Arc<watch::Sender<Health>>,
+    _renewer: Arc<Renewer>,
+}
+
+/// Ends, with the last clone of the connection, the task that makes it anew.
+struct Renewer(AbortHandle);
+
+impl Drop for Renewer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Connection {
-    pub(super) async fn open(address: &str, name: &str, role: &Role) -> Result<Self, ConnectError> {
+    /// Opens the connection of `client`, whose pass is shown each time.
+    pub(super) async fn open(
+        address: &str,
+        client: Uuid,
+        name: &str,
+        role: &Role,
+        pass: &Pass,
+    ) -> Result<Self, ConnectError> {
         let server = parse_address(address)?;
         let health = Arc::new(watch::Sender::new(Health::default()));
         let (told, asked) = (Arc::clone(&health), Arc::clone(&health));
-        let client = connect_options(name, role)
+        let mut passes = pass.changes();
+        let client = connect_options(name, client, role, pass)
             .reconnect_delay_callback(move |attempts| {
-                reconnect_delay(attempts, asked.borrow().connects > 0)
+                let now = *asked.borrow();
+                if now.renewing && attempts <= 1 {
+                    return Duration::ZERO;
+                }
+                reconnect_delay(attempts, now.connects > 0)
             })
             .event_callback(move |event| {
                 note(&told, &event);
@@ -59,7 +86,23 @@ impl Connection {
                 address: address.to_owned(),
                 source,
             })?;
-        Ok(Self { client, health })
+        let (renewed, told) = (client.clone(), Arc::clone(&health));
+        let renewer = tokio::spawn(async move {
+            while passes.changed().await.is_ok() {
+                // Without a connection the next one shows it anyway.
+                if told.borrow().connected {
+                    told.send_modify(|health| health.renewing = true);
+                    if renewed.force_reconnect().await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Self {
+            client,
+            health,
+            _renewer: Arc::new(Renewer(renewer.abort_handle())),
+        })
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -77,6 +120,7 @@ impl Connection {
         let differs = self.health.borrow().connected != connected;
         if differs && did_before {
             self.health.send_modify(|health| {
+                health.renewing = false;
                 health.connected = connected;
                 health.connects += u64::from(connected);
             });
@@ -131,16 +175,29 @@ impl Connection {
 fn note(health: &watch::Sender<Health>, event: &Event) {
     match event {
         Event::Connected => health.send_modify(|health| {
+            if std::mem::take(&mut health.renewing) {
+                health.renewals += 1;
+            } else {
+                health.connects += 1;
+            }
             health.connected = true;
-            health.connects += 1;
         }),
+        // Of our own will, and over in a moment.
+        Event::Disconnected if health.borrow().renewing => {}
         Event::Disconnected | Event::Closed => {
             health.send_modify(|health| health.connected = false);
         }
         Event::SlowConsumer(_) => health.send_modify(|health| health.lost += 1),
         // A refused subject or credential: someone must look.
         Event::ServerError(error) => tracing::warn!(%error, "broker refuses"),
-        Event::ClientError(error) => tracing::debug!(%error, "broker not reached"),
+        Event::ClientError(error) => {
+            health.send_modify(|health| {
+                if std::mem::take(&mut health.renewing) {
+                    health.connected = false;
+                }
+            });
+            tracing::debug!(%error, "broker not reached");
+        }
         Event::LameDuckMode | Event::Draining => {
             tracing::debug!(%event, "broker connection changes")
         }

@@ -29,7 +29,10 @@ pub(super) fn events<M: Send + 'static>(
     let health = connection.health();
     let mut reconcile = interval(RECONCILE);
     reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let lost = health.borrow().lost;
+    let (lost, renewals) = {
+        let now = health.borrow();
+        (now.lost, now.renewals)
+    };
     let source = Source {
         connection,
         health,
@@ -37,6 +40,7 @@ pub(super) fn events<M: Send + 'static>(
             connected: None,
             connects: 0,
             lost,
+            renewals,
         },
         reconcile,
         differed: false,
@@ -55,6 +59,7 @@ struct Told {
     connected: Option<bool>,
     connects: u64,
     lost: u64,
+    renewals: u64,
 }
 
 struct Source<F> {
@@ -128,8 +133,12 @@ impl Told {
         }
         if self.connected != Some(true) && now.connected {
             self.connected = Some(true);
-            self.connects = now.connects;
+            (self.connects, self.renewals) = (now.connects, now.renewals);
             return Some(BusEvent::Connected);
+        }
+        if self.connected == Some(true) && now.renewals != self.renewals {
+            self.renewals = now.renewals;
+            return Some(BusEvent::Renewed);
         }
         None
     }
@@ -144,6 +153,7 @@ mod tests {
             connected,
             connects,
             lost,
+            ..Health::default()
         };
         std::iter::from_fn(|| told.difference(now)).collect()
     }
@@ -154,6 +164,7 @@ mod tests {
             connected: None,
             connects: 0,
             lost: 0,
+            renewals: 0,
         };
         assert_eq!(all(&mut told, false, 0, 0), [BusEvent::Disconnected]);
         assert_eq!(all(&mut told, false, 0, 0), []);
@@ -171,7 +182,17 @@ mod tests {
             connected: None,
             connects: 0,
             lost: 4,
+            renewals: 0,
         };
         assert_eq!(all(&mut late, true, 7, 4), [BusEvent::Connected]);
+        let renewed = Health {
+            connected: true,
+            connects: 7,
+            lost: 4,
+            renewals: 1,
+            renewing: false,
+        };
+        assert_eq!(late.difference::<()>(renewed), Some(BusEvent::Renewed));
+        assert_eq!(late.difference::<()>(renewed), None);
     }
 }

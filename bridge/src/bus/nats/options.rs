@@ -1,12 +1,14 @@
-//! How the NATS client is set up, in one place for workers and bridges. Credentials will be added here, by
-//! `with_auth_callback` so that each reconnect brings a fresh one.
+//! How the NATS client is set up, in one place for workers and bridges. Passes are shown by a callback, so that each
+//! connection shows the newest one.
 
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
 use rand::Rng as _;
+use uuid::Uuid;
 
-use super::super::ConnectError;
+use super::super::{ConnectError, Pass};
+use crate::subject::inbox;
 
 /// A reconnect is never sooner: a broker that lets a client in and throws it out at once (a credential that ran
 /// out within its last second) would otherwise be dialled dozens of times a second.
@@ -46,9 +48,17 @@ impl Role {
 }
 
 /// Options without the event callback.
-pub(super) fn connect_options(name: &str, role: &Role) -> ConnectOptions {
-    ConnectOptions::new()
+pub(super) fn connect_options(
+    name: &str,
+    client: Uuid,
+    role: &Role,
+    pass: &Pass,
+) -> ConnectOptions {
+    let pass = pass.clone();
+    let show = move |nonce: Vec<u8>| std::future::ready(pass.show(&nonce));
+    ConnectOptions::with_auth_callback(show)
         .name(name)
+        .custom_inbox_prefix(inbox(client))
         // A worker may boot before its broker does.
         .retry_on_initial_connect()
         .max_reconnects(None)

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::super::codec::{channel_of, decode_down, encode};
-use super::super::{BusEvents, ConnectError, Dial, PublishError, WorkerBus};
+use super::super::{BusEvents, ConnectError, Dial, Pass, PublishError, WorkerBus};
 use super::connection::Connection;
 use super::events::events;
 use super::options::Role;
@@ -23,8 +23,9 @@ impl Dial for NatsDial {
         address: &str,
         cluster: Uuid,
         worker: Uuid,
+        pass: &Pass,
     ) -> Result<(Box<dyn WorkerBus>, BusEvents<ParentMessage>), ConnectError> {
-        let (bus, events) = NatsWorkerBus::connect(address, cluster, worker).await?;
+        let (bus, events) = NatsWorkerBus::connect(address, cluster, worker, pass).await?;
         Ok((Box::new(bus), events))
     }
 }
@@ -38,7 +39,7 @@ pub struct NatsWorkerBus {
 
 impl NatsWorkerBus {
     /// Starts to connect to the broker at `address` (`host:port`, or with `nats://` or `tls://` before it) as
-    /// `worker` of `cluster`. Returns at once: the events tell when the broker is reached.
+    /// `worker` of `cluster`, and shows `pass`. Returns at once: the events tell when the broker is reached.
     ///
     /// # Errors
     /// [`ConnectError`], for an address that has no meaning. A broker that does not answer is none.
@@ -46,9 +47,10 @@ impl NatsWorkerBus {
         address: &str,
         cluster: Uuid,
         worker: Uuid,
+        pass: &Pass,
     ) -> Result<(Self, BusEvents<ParentMessage>), ConnectError> {
         let name = format!("edgeio-worker {worker}");
-        let connection = Connection::open(address, &name, &Role::Worker).await?;
+        let connection = Connection::open(address, worker, &name, &Role::Worker, pass).await?;
         let subject = Subject::control(cluster, worker).to_string();
         // Queued before the connection is there: the subscription is the first thing that the broker hears, and so
         // is in place before anything is published.

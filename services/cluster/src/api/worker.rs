@@ -17,6 +17,10 @@ use edgeio_proto::{
     },
     link::v1::Telemetry,
 };
+use edgeio_server::{
+    auth::Principal,
+    status::{Classify, Kind, status},
+};
 use edgeio_tier::{
     api::open,
     apps::{
@@ -28,6 +32,8 @@ use edgeio_tier::{
 };
 use prost::Message as _;
 use tonic::{Request, Response, Status};
+
+use crate::broker::{Passes, PassesError};
 
 /// How workers come and go.
 #[tonic::async_trait]
@@ -65,6 +71,7 @@ pub struct WorkerApi {
     children: Children,
     joining: Arc<dyn Joining>,
     samples: Arc<dyn Samples>,
+    passes: Option<Arc<Passes>>,
 }
 
 /// The service, ready to be added to a server.
@@ -73,11 +80,13 @@ pub fn worker_service(
     children: Children,
     joining: Arc<dyn Joining>,
     samples: Arc<dyn Samples>,
+    passes: Option<Arc<Passes>>,
 ) -> WorkerServiceServer<WorkerApi> {
     edgeio_server::bounded!(WorkerServiceServer::new(WorkerApi {
         children,
         joining,
         samples,
+        passes,
     }))
 }
 
@@ -120,7 +129,9 @@ impl WorkerService for WorkerApi {
         let (who, mut request) = open(call)?;
         let id = std::mem::take(&mut request.request_id);
         let command = Forget::parse(&who, id, &request, &request.worker, request.force)?;
+        let key = self.key(&who, &request.worker).await;
         let replaced = self.children.forget(command).await?;
+        self.revoke(key)?;
         Ok(Response::new(ForgetResponse { replaced }))
     }
 
@@ -156,6 +167,7 @@ impl WorkerService for WorkerApi {
         let id = std::mem::take(&mut request.request_id);
         let verdict = Verdict::fence(&who, id, &request, &request.worker)?;
         let (view, given_up) = self.children.judge(verdict).await?;
+        self.revoke(Some(view.child.public_key.clone()))?;
         Ok(Response::new(FenceResponse {
             worker: Some(self.worker(&view)),
             given_up,
@@ -163,7 +175,37 @@ impl WorkerService for WorkerApi {
     }
 }
 
+/// What the broker goes by cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("revoke the worker's pass for the broker: {0}")]
+struct NotRevoked(#[from] PassesError);
+
+impl Classify for NotRevoked {
+    fn kind(&self) -> Kind {
+        Kind::Internal
+    }
+    fn reason(&self) -> &'static str {
+        "PASS_NOT_REVOKED"
+    }
+}
+
 impl WorkerApi {
+    /// The key of a worker, if there is such a one.
+    async fn key(&self, who: &Principal, worker: &str) -> Option<String> {
+        let view = self.children.get(who, worker).await.ok()?;
+        Some(view.child.public_key)
+    }
+
+    /// Cuts a worker off from the broker.
+    fn revoke(&self, key: Option<String>) -> Result<(), Status> {
+        if let (Some(passes), Some(key)) = (&self.passes, key) {
+            passes
+                .revoke(&key)
+                .map_err(|error| status(&NotRevoked(error)))?;
+        }
+        Ok(())
+    }
+
     fn worker(&self, view: &ChildView) -> Worker {
         worker(view, self.samples.newest(view.child.id))
     }

@@ -7,18 +7,19 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use edgeio_domain::ids::ChildId;
 use edgeio_link::convert;
 use edgeio_proto::cluster::v1::{
-    AttachRequest, AttachResponse, BridgeWelcome, JoinRequest, JoinResponse, attach_request,
-    attach_response, bridge_service_server::BridgeService,
+    AttachRequest, AttachResponse, BridgeHello, BridgeWelcome, JoinRequest, JoinResponse,
+    attach_request, attach_response, bridge_service_server::BridgeService,
 };
 use edgeio_server::{
     auth::{PrincipalKind, principal},
     shutdown::Shutdown,
-    status::status,
+    status::{Classify, Kind, status},
     warn_seldom,
 };
 use edgeio_tier::{
@@ -29,6 +30,7 @@ use edgeio_tier::{
     machines::{Caller, NotForYou, caller},
 };
 use futures::{Stream, StreamExt as _, future, stream};
+use tokio::{sync::Notify, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
@@ -36,7 +38,38 @@ use tracing::{info, warn};
 use super::{
     Bridges,
     join::{self, BridgeError},
+    passes::Keeper,
 };
+use crate::broker::{MintError, Passes};
+
+/// How long a bridge may take to say who it is; it says it with the call.
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two attempts to tell a broker who is revoked.
+const TELL_AGAIN: Duration = Duration::from_secs(5);
+
+/// A bridge is not let in for what it says first.
+#[derive(Debug, thiserror::Error)]
+enum Unheard {
+    /// It says something else, or nothing.
+    #[error("the first message of a bridge is its hello")]
+    NoHello,
+    /// No pass can be made for it.
+    #[error("public_key: {0}")]
+    Key(#[from] MintError),
+}
+
+impl Classify for Unheard {
+    fn kind(&self) -> Kind {
+        Kind::InvalidInput
+    }
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::NoHello => "HELLO_MISSING",
+            Self::Key(_) => "FIELD_INVALID",
+        }
+    }
+}
 
 /// The service.
 pub struct Bridge {
@@ -47,6 +80,7 @@ pub struct Bridge {
     bridges: Bridges,
     stop: Shutdown,
     numbers: AtomicU64,
+    passes: Option<Arc<Passes>>,
 }
 
 impl Bridge {
@@ -68,7 +102,15 @@ impl Bridge {
             bridges,
             stop,
             numbers: AtomicU64::new(0),
+            passes: None,
         }
+    }
+
+    /// Gives bridges passes for the broker.
+    #[must_use]
+    pub fn with_passes(mut self, passes: Option<Arc<Passes>>) -> Self {
+        self.passes = passes;
+        self
     }
 }
 
@@ -95,17 +137,36 @@ impl BridgeService for Bridge {
             Caller::Known(_) | Caller::Operator | Caller::Key { trusted: true, .. } => {}
             Caller::Key { .. } => return Err(status(&BridgeError::Unknown)),
         }
+        let mut up = request.into_inner();
+        let first = timeout(HELLO_PATIENCE, up.message()).await;
+        let Ok(Ok(Some(AttachRequest {
+            message: Some(attach_request::Message::Hello(hello)),
+        }))) = first
+        else {
+            return Err(status(&Unheard::NoHello));
+        };
+        let keeper = Keeper::of(self.passes.as_ref(), &hello);
+        let pass = match &keeper {
+            Some(keeper) => Some(keeper.pass().map_err(|e| status(&Unheard::Key(e)))?),
+            None => None,
+        };
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let receiver = self.bridges.add(number);
+        let reached = Arc::new(Notify::new());
+        if let (Some(keeper), Some(sender)) = (keeper, self.bridges.sender(number)) {
+            tokio::spawn(keeper.keep(sender, reached.clone()));
+        }
         let reader = Reader {
             number,
             hub: self.hub.clone(),
             inbound: self.inbound.clone(),
             bridges: self.bridges.clone(),
+            reached,
         };
-        tokio::spawn(reader.read(request.into_inner()));
+        tokio::spawn(reader.read(hello, up));
         let welcome = BridgeWelcome {
             cluster_id: self.id.to_string(),
+            pass,
         };
         let first = AttachResponse {
             message: Some(attach_response::Message::Welcome(welcome)),
@@ -121,19 +182,37 @@ struct Reader {
     hub: Arc<Hub>,
     inbound: Inbound,
     bridges: Bridges,
+    /// Notified when the broker may not know who is revoked.
+    reached: Arc<Notify>,
 }
 
 impl Reader {
-    async fn read(self, mut up: Streaming<AttachRequest>) {
+    async fn read(self, hello: BridgeHello, mut up: Streaming<AttachRequest>) {
+        info!(
+            bridge = hello.bridge_id,
+            version = hello.version,
+            "bridge attached"
+        );
+        self.greet().await;
         while let Ok(Some(request)) = up.message().await {
             match request.message {
-                Some(attach_request::Message::Hello(hello)) => {
-                    info!(
-                        bridge = hello.bridge_id,
-                        version = hello.version,
-                        "bridge attached"
-                    );
-                    self.greet().await;
+                // Said once and known.
+                Some(attach_request::Message::Hello(_)) => {}
+                Some(attach_request::Message::Account(taken)) => {
+                    if taken.error.is_empty() {
+                        info!(serial = taken.serial, "the broker knows who is revoked");
+                    } else {
+                        warn!(
+                            serial = taken.serial,
+                            error = taken.error,
+                            "the broker was not told who is revoked, trying again"
+                        );
+                        let reached = self.reached.clone();
+                        tokio::spawn(async move {
+                            tokio::time::sleep(TELL_AGAIN).await;
+                            reached.notify_one();
+                        });
+                    }
                 }
                 Some(attach_request::Message::Worker(up)) => {
                     let (Ok(id), Some(message)) = (
@@ -152,6 +231,8 @@ impl Reader {
                 Some(attach_request::Message::Broker(broker)) => {
                     self.bridges.connected(self.number, broker.connected);
                     if broker.connected {
+                        // It may have lost what it was told.
+                        self.reached.notify_one();
                         self.greet().await;
                     } else {
                         self.hub.cut().await;

@@ -3,6 +3,7 @@
 
 mod attach;
 mod join;
+mod passes;
 
 use std::{
     collections::BTreeMap,
@@ -58,6 +59,10 @@ impl Bridges {
             )
         });
         receiver
+    }
+
+    fn sender(&self, number: u64) -> Option<Sender> {
+        self.with(|state| Some(state.bridges.get(&number)?.sender.clone()))
     }
 
     fn remove(&self, number: u64) {

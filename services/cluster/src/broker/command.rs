@@ -18,7 +18,7 @@ use edgeio_server::{
 
 use super::{
     keys::{DIRECTORY, Keys, KeysError},
-    server::{Listeners, TlsFiles, render},
+    server::{self, Listeners, TlsFiles, render},
     token::MintError,
 };
 
@@ -177,6 +177,19 @@ pub fn write(config: &NatsConfig) -> Result<PathBuf, NatsConfigError> {
     let path = out.join(CONFIGURATION);
     replace(&path, &text).map_err(failed(&path))?;
     Ok(path)
+}
+
+/// What a program that runs this cluster's broker itself adds to its configuration; accounts are kept in `accounts`, which is made.
+///
+/// # Errors
+/// See [`NatsConfigError`].
+pub fn authority(data_dir: &Path, accounts: &Path) -> Result<String, NatsConfigError> {
+    fs::create_dir_all(accounts).map_err(|source| NatsConfigError::Write {
+        path: accounts.to_owned(),
+        source,
+    })?;
+    let keys = Keys::open(data_dir, seconds_now())?;
+    Ok(server::authority(&keys, accounts)?)
 }
 
 /// A broker that reloads reads the old text or the new one, never half of it.

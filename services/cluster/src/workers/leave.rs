@@ -79,6 +79,7 @@ pub(super) async fn leave(
         tx.audit(Actor::of(who).did(now, "Leave", target));
     }
     info!(worker = %child.display(), remaining, keep = request.keep, "worker leaves");
+    let key = child.public_key.clone();
     if gone {
         tx.stage(Write::DeleteChild(id));
     } else if child.state != ChildState::Left {
@@ -89,6 +90,9 @@ pub(super) async fn leave(
     }
     if !tx.is_empty() {
         tx.commit().await?;
+    }
+    if gone && let Some(passes) = &gate.passes {
+        passes.revoke(&key)?;
     }
     Ok(LeaveResponse { remaining })
 }

@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     api::Joining,
+    broker::{Passes, PassesError},
     identity::{Identity, IdentityError},
 };
 
@@ -44,6 +45,7 @@ pub struct Gate {
     context: Context,
     identity: Arc<Identity>,
     welcome: Welcome,
+    passes: Option<Arc<Passes>>,
 }
 
 /// Why a worker was not taken in or let go.
@@ -82,6 +84,9 @@ pub(crate) enum GateError {
     /// The credential cannot be made.
     #[error("sign the credential")]
     Sign(#[from] IdentityError),
+    /// The pass for the broker cannot be made or taken back.
+    #[error("make or revoke a pass for the broker")]
+    Pass(#[from] PassesError),
     /// The store failed.
     #[error("record the worker")]
     Store(#[from] StoreError),
@@ -106,7 +111,7 @@ impl Classify for GateError {
             | GateError::Unproven
             | GateError::OtherWorker(_) => Kind::Forbidden,
             GateError::Join(error) => error.kind(),
-            GateError::Sign(_) => Kind::Internal,
+            GateError::Sign(_) | GateError::Pass(_) => Kind::Internal,
             GateError::Store(_) => Kind::Unavailable,
         }
     }
@@ -120,7 +125,7 @@ impl Classify for GateError {
             GateError::Unproven => "KEY_NOT_PROVEN",
             GateError::OtherWorker(_) => "WORKER_ID_FOREIGN",
             GateError::Join(error) => error.reason(),
-            GateError::Sign(_) => "INTERNAL",
+            GateError::Sign(_) | GateError::Pass(_) => "INTERNAL",
             GateError::Store(_) => "STORE_UNAVAILABLE",
         }
     }
@@ -134,7 +139,15 @@ impl Gate {
             context,
             identity,
             welcome,
+            passes: None,
         }
+    }
+
+    /// Gives workers passes for the broker.
+    #[must_use]
+    pub fn with_passes(mut self, passes: Option<Arc<Passes>>) -> Self {
+        self.passes = passes;
+        self
     }
 }
 

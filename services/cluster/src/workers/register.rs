@@ -33,10 +33,11 @@ pub(super) async fn register(
         field,
         message: message.to_owned(),
     };
-    if nkeys::KeyPair::from_public_key(&request.public_key).is_err() {
+    let user = |pair: nkeys::KeyPair| pair.key_pair_type() == nkeys::KeyPairType::User;
+    if !nkeys::KeyPair::from_public_key(&request.public_key).is_ok_and(user) {
         return Err(field(
             "public_key",
-            "is not a public nkey: the worker makes one in its data directory",
+            "is not a public nkey of a user: the worker makes one in its data directory",
         ));
     }
     let caller = caller(who, PrincipalKind::Worker)?;
@@ -107,6 +108,13 @@ pub(super) async fn register(
         })?;
     }
     info!(worker = %child.display(), %id, "worker registered");
+    let broker_pass = match &gate.passes {
+        Some(passes) => {
+            let pass = passes.worker(id.0, &request.public_key);
+            Some(pass.map_err(crate::broker::PassesError::from)?)
+        }
+        None => None,
+    };
     let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     Ok(RegisterResponse {
         worker_id: id.to_string(),
@@ -118,6 +126,7 @@ pub(super) async fn register(
         broker_port: u32::from(gate.welcome.broker_port),
         report_interval_ms: millis(gate.context.times.report_interval),
         telemetry_interval_ms: millis(gate.welcome.telemetry_interval),
+        broker_pass,
     })
 }
 

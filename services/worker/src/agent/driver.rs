@@ -66,6 +66,8 @@ pub(super) enum Done {
     Sampled(Meter, Telemetry),
     AttachAgain,
     RegisterAgain,
+    /// The pass of this number is to be replaced.
+    PassAgain(u64),
     /// The broker has been away for long: it may have moved.
     AskForBroker,
 }
@@ -102,6 +104,8 @@ pub(super) struct Driver {
     /// A time is set to ask where the broker is.
     asking: bool,
     surveying: bool,
+    /// How many passes were shown.
+    pub(super) passes: u64,
     pub(super) publisher: Option<AbortHandle>,
     /// `None` while a sample is taken.
     meter: Option<Meter>,
@@ -144,6 +148,7 @@ impl Driver {
             registering: false,
             asking: false,
             surveying: false,
+            passes: 0,
             publisher: None,
             meter: Some(Meter::default()),
             samples: None,
@@ -404,6 +409,11 @@ impl Driver {
             }
             Done::AttachAgain => self.attach(),
             Done::RegisterAgain => self.register(),
+            Done::PassAgain(number) => {
+                if number == self.passes {
+                    self.register();
+                }
+            }
             Done::AskForBroker => {
                 self.asking = false;
                 if !self.connected {
@@ -438,7 +448,10 @@ impl Driver {
         self.set_samples();
         if moved {
             self.dial().await;
-        } else if !self.connected {
+            return Ok(None);
+        }
+        self.show_pass();
+        if !self.connected {
             self.ask_for_broker_later();
         } else if !self.node.is_attached() {
             self.attach();

@@ -3,8 +3,12 @@
 //! The key's seed and the membership are files of the data directory, for this user only, written whole or not at all. With
 //! them a worker comes back after a reboot without any contact: its jobs do not wait for a network.
 
-use std::{fs, io, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf, sync::Arc};
+use std::{
+    fs, io, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 
+use edgeio_bridge::bus::Pass;
 use edgeio_client::{MachineKey, MachineKeyError, Signer};
 use edgeio_proto::cluster::v1::RegisterResponse;
 use nkeys::KeyPair;
@@ -63,6 +67,12 @@ pub(super) struct Membership {
     pub(super) broker_address: String,
     pub(super) broker_port: u16,
     pub(super) telemetry_interval_ms: u32,
+    /// Lets this worker use the broker; empty where nobody is asked.
+    #[serde(default)]
+    pub(super) broker_pass: String,
+    /// How long that was good when it came; zero when it was read from the file.
+    #[serde(skip)]
+    pub(super) pass_life: Duration,
 }
 
 impl TryFrom<RegisterResponse> for Membership {
@@ -75,6 +85,7 @@ impl TryFrom<RegisterResponse> for Membership {
                 value: value.chars().take(60).collect(),
             })
         };
+        let pass = answer.broker_pass.unwrap_or_default();
         let port = u16::try_from(answer.broker_port).ok().filter(|p| *p != 0);
         Ok(Self {
             worker_id: id("worker_id", &answer.worker_id)?,
@@ -88,6 +99,8 @@ impl TryFrom<RegisterResponse> for Membership {
             name: answer.name,
             broker_address: answer.broker_address,
             telemetry_interval_ms: answer.telemetry_interval_ms,
+            broker_pass: pass.jwt,
+            pass_life: Duration::from_millis(u64::from(pass.valid_for_ms)),
         })
     }
 }
@@ -113,6 +126,11 @@ impl Home {
     pub(super) fn signer(&self) -> Result<Signer, IdentityError> {
         let seed = self.seed()?;
         Ok(Signer::new(Arc::new(MachineKey::from_seed(&seed)?)))
+    }
+
+    /// What is shown to the broker: this worker's key, and the pass that the cluster gave last.
+    pub(super) fn pass(&self) -> Result<Pass, IdentityError> {
+        Ok(Pass::of(&self.seed()?)?)
     }
 
     /// The public key; makes the key on the first call.

@@ -6,6 +6,7 @@ use edgeio_bridge::bus::{BusEvent, WorkerBus};
 use edgeio_proto::link::v1::{ChildMessage, ParentMessage};
 use edgeio_server::{status::chain, warn_seldom};
 use futures::StreamExt as _;
+use rand::Rng as _;
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{debug, error, info, warn};
 
@@ -19,6 +20,8 @@ use super::{
 const OUTBOX: usize = 64;
 /// How long a broker address that has no meaning is left alone before the cluster is asked again.
 const ADDRESS_AGAIN: Duration = Duration::from_secs(30);
+/// The part of a pass's life after which another one is asked for: long before its end, and not by all workers at once.
+const RENEWED_AFTER: std::ops::Range<f64> = 0.50..0.67;
 /// How long the last messages may take to reach the broker.
 const HANG_UP_WITHIN: Duration = Duration::from_secs(3);
 
@@ -33,7 +36,10 @@ impl Driver {
             ..
         } = self.membership;
         let address = self.membership.broker();
-        match self.dialer.dial(&address, cluster_id, worker_id).await {
+        self.show_pass();
+        let pass = self.registration.pass.clone();
+        let dialled = self.dialer.dial(&address, cluster_id, worker_id, &pass);
+        match dialled.await {
             Ok((bus, events)) => {
                 let (outbox, messages) = mpsc::channel(OUTBOX);
                 self.events = events;
@@ -45,6 +51,24 @@ impl Driver {
                 self.events = futures::stream::pending().boxed();
                 self.later(ADDRESS_AGAIN, Done::RegisterAgain);
             }
+        }
+    }
+
+    /// Shows the pass that the cluster gave, and has it replaced in time.
+    pub(super) fn show_pass(&mut self) {
+        let Membership {
+            broker_pass,
+            pass_life,
+            ..
+        } = &self.membership;
+        if broker_pass.is_empty() {
+            return;
+        }
+        self.registration.pass.renew(broker_pass);
+        if !pass_life.is_zero() {
+            let after = pass_life.mul_f64(rand::rng().random_range(RENEWED_AFTER));
+            self.passes += 1;
+            self.later(after, Done::PassAgain(self.passes));
         }
     }
 
@@ -89,6 +113,12 @@ impl Driver {
                 }
                 self.connected = false;
                 self.node.disconnect();
+                // Back soon, or moved, or this worker is not let in any more: the cluster knows.
+                self.ask_for_broker_later();
+            }
+            Some(BusEvent::Renewed) => {
+                debug!("another pass is shown to the broker: opening another session");
+                self.attach();
             }
             Some(BusEvent::Lost { at_least }) => {
                 warn!(

@@ -155,6 +155,7 @@ pub async fn run_with(
         home: home.clone(),
         inventory: inventory.clone(),
         engines: engines.clone(),
+        pass: home.pass()?,
     };
     // The lock is taken before anything else is changed, and kept while identities change.
     let mut ledger = Some(FileLedger::open(&data_dir)?);

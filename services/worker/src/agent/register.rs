@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use edgeio_bridge::bus::Pass;
 use edgeio_client::{
     Backoff, Options, Signer, Target, TargetError, explain_status, takes_no_credential,
 };
@@ -39,6 +40,8 @@ pub(super) struct Registration {
     pub(super) engines: Engines,
     pub(super) policy: Policy,
     pub(super) provisioner: Provisioner,
+    /// What is shown to the broker.
+    pub(super) pass: Pass,
 }
 
 /// Why one attempt did not succeed.

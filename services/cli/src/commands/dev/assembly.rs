@@ -5,7 +5,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 
-use edgeio_bridge::broker::{self, Broker};
+use edgeio_bridge::broker::{self, Broker, Settings};
+use edgeio_cluster::broker::command::{ACCOUNTS, authority};
 use edgeio_server::status::chain;
 use edgeio_worker::{RunOptions, config::LimitsPolicy, inventory::Inventory};
 use futures::future::select_all;
@@ -43,7 +44,16 @@ impl Assembly {
     /// Starts everything; what was started stops again when something fails.
     pub(super) async fn start(args: &Args, data: &Path) -> Result<Self, CliError> {
         let program = broker::find().map_err(|error| failed("start the broker", &error))?;
-        let broker = Broker::start(&program, args.nats_listen, &data.join("broker"))
+        let kept = data.join("broker");
+        let settings = Settings {
+            listen: args.nats_listen,
+            monitor: None,
+            // As `edgeio-cluster nats-config` writes it: the broker lets in only whom the cluster gave a pass.
+            authority: authority(&cluster_dir(data), &kept.join(ACCOUNTS))
+                .map_err(|error| failed("prepare the broker", &error))?,
+            data_dir: kept,
+        };
+        let broker = Broker::start_with(&program, settings)
             .await
             .map_err(|error| failed("start the broker", &error))?;
         let (broker_address, broker_pid) = (broker.address(), broker.pid());
@@ -142,6 +152,10 @@ fn worker_configs(
     Ok((1..=args.workers).map(config).collect())
 }
 
+fn cluster_dir(data: &Path) -> std::path::PathBuf {
+    data.join("cluster")
+}
+
 fn root_config(args: &Args, data: &Path) -> edgeio_root::Config {
     let mut config = edgeio_root::Config::default();
     config.serve.listen = args.root_listen;
@@ -167,7 +181,7 @@ fn cluster_config(
     };
     config.serve.listen = args.cluster_listen;
     config.serve.drain_timeout = DRAIN;
-    config.tier.data_dir = data.join("cluster");
+    config.tier.data_dir = cluster_dir(data);
     config.tier.report_interval = REPORT;
     config.tier.lease = REPORT * 3;
     config
