@@ -18,6 +18,7 @@ mod kill;
 mod listening;
 mod meddling;
 mod owners;
+mod passes;
 mod placement;
 mod power;
 mod pull;
