@@ -30,6 +30,8 @@ pub(super) async fn record(dir: &Path) -> Result<()> {
         .cluster("a")
         .worker("a1")
         .later()
+        // Everything that is said is heard, whoever says it.
+        .open_broker()
         .expect("root is away", "the root is stopped")
         .expect("detached from the cluster", "the cluster is stopped")
         .expect("cannot attach to the cluster", "the cluster is stopped")

@@ -23,6 +23,7 @@ pub mod diary;
 pub mod manifest;
 pub mod native;
 pub mod registry;
+pub mod stolen;
 pub mod tier;
 
 mod bed;

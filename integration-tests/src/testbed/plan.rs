@@ -45,6 +45,7 @@ pub struct Testbed {
     apart: BTreeSet<String>,
     /// Programs that begin as another version, and its file.
     files: BTreeMap<String, PathBuf>,
+    open_broker: bool,
     clusters: Vec<Cluster>,
     expected: Vec<Expected>,
 }
@@ -77,6 +78,7 @@ impl Testbed {
             disks: BTreeMap::new(),
             apart: BTreeSet::new(),
             files: BTreeMap::new(),
+            open_broker: false,
             clusters: Vec::new(),
             expected: Vec::new(),
         }
@@ -165,6 +167,13 @@ impl Testbed {
     #[must_use]
     pub fn small_disk(mut self, name: &str, mebibytes: u32) -> Self {
         self.disks.insert(name.to_owned(), mebibytes);
+        self
+    }
+
+    /// Brokers ask nobody who they are.
+    #[must_use]
+    pub fn open_broker(mut self) -> Self {
+        self.open_broker = true;
         self
     }
 
@@ -288,7 +297,7 @@ impl Testbed {
             let (port, broker) = (free_port()?, free_port()?);
             let name = format!("nats-{}", cluster.name);
             // Programs of before have no passes, so the broker must not ask for any.
-            let args = if self.files.is_empty() {
+            let args = if self.files.is_empty() && !self.open_broker {
                 let config = NatsConfig {
                     data_dir: path.join(format!("cluster-{}", cluster.name)),
                     out: path.join(&name),

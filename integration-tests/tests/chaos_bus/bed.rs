@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use edgeio_bridge::{
-    broker::{self, Broker},
+    broker::{self, Broker, Settings},
     bus::{
         BridgeBus, Dial,
         chaos::{Chaos, ChaosBridgeBus, ChaosDial},
@@ -19,7 +19,10 @@ use edgeio_bridge::{
     },
     relay::Relay,
 };
-use edgeio_cluster::Cluster;
+use edgeio_cluster::{
+    Cluster,
+    broker::command::{ACCOUNTS, authority},
+};
 use edgeio_integration_tests::testbed::{
     Tier, binaries,
     manifest::{app, script},
@@ -81,14 +84,21 @@ impl Bed {
             .prefix("edgeio-chaos-bus-")
             .tempdir()?;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let broker = Broker::start(&broker::find()?, any, &dir.path().join("nats")).await?;
+        let (nats, data) = (dir.path().join("nats"), dir.path().join("cluster"));
+        let settings = Settings {
+            listen: any,
+            monitor: None,
+            authority: authority(&data, &nats.join(ACCOUNTS))?,
+            data_dir: nats,
+        };
+        let broker = Broker::start_with(&broker::find()?, settings).await?;
         let mut config = edgeio_cluster::Config::default();
         config.serve.listen = any;
         config.serve.drain_timeout = Duration::from_secs(2);
         config.root = String::new();
         config.name = "a".to_owned();
         config.broker_port = broker.address().port();
-        config.tier.data_dir = dir.path().join("cluster");
+        config.tier.data_dir = data;
         config.tier.report_interval = REPORT;
         let cluster = Cluster::open(config).await?;
         let address = cluster.address();

@@ -11,12 +11,12 @@ use edgeio_integration_tests::{
     testbed::{
         Bed, Testbed, eventually,
         manifest::{app, native},
+        stolen::Stolen,
     },
 };
 use edgeio_proto::link::v1::{ChildMessage, ParentMessage, Report, child_message};
 use futures::StreamExt as _;
 use prost::Message as _;
-use uuid::Uuid;
 
 use super::{
     guest::{Footprint, Guest, compare},
@@ -111,35 +111,19 @@ async fn bridge_cluster_and_worker_take_hostile_messages() -> Result<()> {
         .await
 }
 
-/// Who the worker `a1` is, by its own file, and a client of its broker.
-async fn stolen(bed: &Bed) -> Result<(async_nats::Client, Uuid, Uuid)> {
-    let file = bed.data("a1").join("identity.json");
-    let text = std::fs::read(&file).with_context(|| file.display().to_string())?;
-    let known: serde_json::Value = serde_json::from_slice(&text).context("a worker's identity")?;
-    let id = |key: &str| {
-        let text = known.get(key).and_then(serde_json::Value::as_str);
-        text.and_then(|text| text.parse::<Uuid>().ok())
-            .with_context(|| format!("no {key} in {known}"))
-    };
-    let port = known.get("broker_port").and_then(serde_json::Value::as_u64);
-    let address = format!("127.0.0.1:{}", port.context("no port of the broker")?);
-    let client = async_nats::connect(&address).await;
-    let client = client.with_context(|| format!("connect to the broker at {address}"))?;
-    Ok((client, id("cluster_id")?, id("worker_id")?))
-}
-
-/// Bytes that are no message, and messages that are nobody's, on every subject.
+/// Bytes that are no message, and messages that are nobody's, on every subject that the broker lets a stolen bridge, a stolen worker
+/// and workers unknown to the cluster write to. None is too large, which costs its sender the connection (see `tests/nats`).
 async fn garbage(bed: &Bed, seed: u64, count: u64) -> Result<()> {
-    let (client, cluster, worker) = stolen(bed).await?;
+    let worker = Stolen::from(&bed.data("a1"))?;
+    let keys = bed.data("cluster-a");
+    let bridge = worker.bridge(&keys)?.connect().await?;
+    let mut workers = vec![(worker.id, worker.connect().await?)];
+    for _ in 0..3 {
+        let ghost = worker.ghost(&keys)?;
+        workers.push((ghost.id, ghost.connect().await?));
+    }
     let mut dice = Dice::new(seed);
     for number in 0..count {
-        let whom = if dice.one_in(3) { dice.id() } else { worker };
-        let subject = match dice.below(4) {
-            0 | 1 => Subject::control(cluster, whom).to_string(),
-            2 => Subject::report(cluster, whom).to_string(),
-            _ if dice.one_in(4) => format!("edgeio.{cluster}.worker.{}.report", number),
-            _ => Subject::telemetry(cluster, whom).to_string(),
-        };
         let kind = if dice.one_in(2) {
             "edgeio.link.v1.ChildMessage"
         } else {
@@ -147,21 +131,37 @@ async fn garbage(bed: &Bed, seed: u64, count: u64) -> Result<()> {
         };
         let payload = match dice.below(6) {
             0 => dice.bytes(200),
-            1 if dice.one_in(20) => vec![0x0a; MAX_PAYLOAD + 1],
+            1 if dice.one_in(20) => vec![0x0a; MAX_PAYLOAD],
             2 => {
                 let message = messages::encoded(&mut dice, kind);
                 dice.change(message, &[])
             }
             _ => messages::encoded(&mut dice, kind),
         };
-        publish(&client, subject, payload, number).await?;
+        if dice.one_in(2) {
+            let whom = if dice.one_in(3) { dice.id() } else { worker.id };
+            let subject = Subject::control(worker.cluster, whom).to_string();
+            publish(&bridge, subject, payload, number).await?;
+            continue;
+        }
+        let (id, client) = dice.pick(&workers).context("a worker")?;
+        let subject = if dice.one_in(2) {
+            Subject::report(worker.cluster, *id)
+        } else {
+            Subject::telemetry(worker.cluster, *id)
+        };
+        publish(client, subject.to_string(), payload, number).await?;
     }
-    client.flush().await.context("flush")
+    for (_, client) in workers {
+        client.flush().await.context("flush")?;
+    }
+    bridge.flush().await.context("flush")
 }
 
 /// Reports of a worker gone bad, in its own session.
 async fn lies(bed: &Bed, seed: u64, count: u64) -> Result<()> {
-    let (client, cluster, worker) = stolen(bed).await?;
+    let stolen = Stolen::from(&bed.data("a1"))?;
+    let (client, cluster, worker) = (stolen.connect().await?, stolen.cluster, stolen.id);
     let control = Subject::control(cluster, worker).to_string();
     let mut told = client.subscribe(control).await.context("listen")?;
     let next = async {

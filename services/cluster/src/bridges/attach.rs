@@ -30,7 +30,7 @@ use edgeio_tier::{
     machines::{Caller, NotForYou, caller},
 };
 use futures::{Stream, StreamExt as _, future, stream};
-use tokio::{sync::Notify, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
@@ -152,9 +152,10 @@ impl BridgeService for Bridge {
         };
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let receiver = self.bridges.add(number);
-        let reached = Arc::new(Notify::new());
+        // One is enough: it is told who is revoked by then.
+        let (reached, again) = mpsc::channel(1);
         if let (Some(keeper), Some(sender)) = (keeper, self.bridges.sender(number)) {
-            tokio::spawn(keeper.keep(sender, reached.clone()));
+            tokio::spawn(keeper.keep(sender, again));
         }
         let reader = Reader {
             number,
@@ -182,8 +183,8 @@ struct Reader {
     hub: Arc<Hub>,
     inbound: Inbound,
     bridges: Bridges,
-    /// Notified when the broker may not know who is revoked.
-    reached: Arc<Notify>,
+    /// Is told when the broker may not know who is revoked.
+    reached: mpsc::Sender<()>,
 }
 
 impl Reader {
@@ -210,7 +211,7 @@ impl Reader {
                         let reached = self.reached.clone();
                         tokio::spawn(async move {
                             tokio::time::sleep(TELL_AGAIN).await;
-                            reached.notify_one();
+                            let _ = reached.try_send(());
                         });
                     }
                 }
@@ -232,7 +233,7 @@ impl Reader {
                     self.bridges.connected(self.number, broker.connected);
                     if broker.connected {
                         // It may have lost what it was told.
-                        self.reached.notify_one();
+                        let _ = self.reached.try_send(());
                         self.greet().await;
                     } else {
                         self.hub.cut().await;

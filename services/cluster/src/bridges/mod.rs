@@ -25,6 +25,7 @@ use tracing::debug;
 const QUEUE: usize = 8192;
 
 type Sender = mpsc::Sender<Result<AttachResponse, Status>>;
+type WeakSender = mpsc::WeakSender<Result<AttachResponse, Status>>;
 
 /// The bridges that are attached.
 #[derive(Clone, Default)]
@@ -61,8 +62,8 @@ impl Bridges {
         receiver
     }
 
-    fn sender(&self, number: u64) -> Option<Sender> {
-        self.with(|state| Some(state.bridges.get(&number)?.sender.clone()))
+    fn sender(&self, number: u64) -> Option<WeakSender> {
+        self.with(|state| Some(state.bridges.get(&number)?.sender.downgrade()))
     }
 
     fn remove(&self, number: u64) {

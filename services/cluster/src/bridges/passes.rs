@@ -6,11 +6,11 @@ use std::sync::Arc;
 use edgeio_proto::cluster::v1::{
     AttachResponse, BridgeHello, BrokerPass, attach_response::Message,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{sync::mpsc, time::Instant};
 use tracing::error;
 use uuid::Uuid;
 
-use super::Sender;
+use super::WeakSender;
 use crate::broker::{MintError, Passes};
 
 /// Keeps one bridge's pass.
@@ -36,8 +36,9 @@ impl Keeper {
         self.passes.bridge(self.bridge, &self.key)
     }
 
-    /// Keeps it until the bridge is gone. `reached` tells that the broker may not know who is revoked.
-    pub(super) async fn keep(self, sender: Sender, reached: Arc<Notify>) {
+    /// Keeps it as long as there is somebody who may tell, by `reached`, that the broker may not know who is revoked. It
+    /// holds no end of the bridge's stream, which ends when the bridge has said its last.
+    pub(super) async fn keep(self, sender: WeakSender, mut reached: mpsc::Receiver<()>) {
         let mut changes = self.passes.changes();
         let mut tell = true;
         let mut renewal = Instant::now() + self.passes.renewal();
@@ -50,14 +51,16 @@ impl Keeper {
                 }
             }
             tokio::select! {
-                () = sender.closed() => return,
                 changed = changes.changed() => {
                     if changed.is_err() {
                         return;
                     }
                     tell = true;
                 }
-                () = reached.notified() => tell = true,
+                again = reached.recv() => match again {
+                    Some(()) => tell = true,
+                    None => return,
+                },
                 () = tokio::time::sleep_until(renewal) => {
                     renewal = Instant::now() + self.passes.renewal();
                     match self.pass() {
@@ -70,7 +73,10 @@ impl Keeper {
     }
 }
 
-async fn send(sender: &Sender, message: Message) {
+async fn send(sender: &WeakSender, message: Message) {
+    let Some(sender) = sender.upgrade() else {
+        return;
+    };
     // An error means that the bridge is gone, which ends the loop.
     let _ = sender
         .send(Ok(AttachResponse {
