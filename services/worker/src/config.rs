@@ -35,6 +35,8 @@ edgeio_server::config! {
         pub native_user: Option<String>,
         /// A TOML file that says what jobs may do beyond the usual: see [`crate::policy::Policy`] for its keys. Unset: nothing.
         pub policy: Option<PathBuf>,
+        /// A file with credentials of private registries in the form of Docker's `config.json`, read before each pull. Helper programs are not asked.
+        pub registries: Option<PathBuf>,
         /// Docker: `auto` uses the engine at `DOCKER_HOST` or the usual socket if there is one, `off` none, and a path the engine at that socket.
         pub docker: EngineChoice = EngineChoice::Auto,
         /// containerd: `auto` uses the engine at `/run/containerd/containerd.sock` if this user may speak to it, `off` none, and a path the engine at that socket.

@@ -19,6 +19,7 @@ use crate::{
         Runtime, RuntimeError, RuntimeKind,
         docker::{DockerConfig, DockerRuntime},
         process::{ProcessConfig, ProcessRuntime},
+        registries::Registries,
     },
 };
 
@@ -38,11 +39,15 @@ impl Engines {
         given: Vec<Arc<dyn Runtime>>,
     ) -> Result<Self, RuntimeError> {
         let mut all = given;
+        let registries = Registries::new(config.registries.clone());
         match docker(config) {
-            Some(docker) => all.push(Arc::new(DockerRuntime::new(&docker))),
+            Some(docker) => {
+                let docker = DockerRuntime::new(&docker).with_registries(registries.clone());
+                all.push(Arc::new(docker));
+            }
             None => info!("docker is not used: there is no engine, or it is off"),
         }
-        containerd(config, &mut all);
+        containerd(config, registries, &mut all);
         if config.native {
             let mut process = ProcessConfig::new(config.data_dir.join("process"));
             process.shim = shim.map(Path::to_owned);
@@ -103,7 +108,7 @@ pub(super) fn sockets(config: &Config) -> Vec<PathBuf> {
 
 /// Adds containerd, if it is asked for or found.
 #[cfg(feature = "containerd")]
-fn containerd(config: &Config, all: &mut Vec<Arc<dyn Runtime>>) {
+fn containerd(config: &Config, registries: Registries, all: &mut Vec<Arc<dyn Runtime>>) {
     use crate::runtime::containerd::{ContainerdConfig, ContainerdRuntime, DEFAULT_SOCKET};
     let socket = match &config.containerd {
         EngineChoice::Off => None,
@@ -119,16 +124,17 @@ fn containerd(config: &Config, all: &mut Vec<Arc<dyn Runtime>>) {
         info!("containerd is not used: there is no engine, or it is off");
         return;
     };
-    all.push(Arc::new(ContainerdRuntime::new(ContainerdConfig {
+    let containerd = ContainerdRuntime::new(ContainerdConfig {
         socket,
         state: config.data_dir.join("containerd"),
         shared_shim: config.containerd_shared_shim,
-    })));
+    });
+    all.push(Arc::new(containerd.with_registries(registries)));
 }
 
 /// This build has no containerd.
 #[cfg(not(feature = "containerd"))]
-fn containerd(_: &Config, _: &mut Vec<Arc<dyn Runtime>>) {}
+fn containerd(_: &Config, _: Registries, _: &mut Vec<Arc<dyn Runtime>>) {}
 
 /// What the node may offer of them.
 pub(super) fn offers(reports: &[RuntimeReport]) -> Vec<Offer> {

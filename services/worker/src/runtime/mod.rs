@@ -17,6 +17,7 @@ mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
 pub mod process;
+pub mod registries;
 pub mod sandbox;
 pub(crate) mod seccomp;
 mod types;

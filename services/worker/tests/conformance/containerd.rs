@@ -22,6 +22,7 @@ use crate::{
     bed::{Bed, Behaviour, eventually, exited, printed},
     engine::Engine,
     images::{self, Registry},
+    private::Private,
 };
 
 const IMAGE: &str = "edgeio-conformance:busybox";
@@ -317,6 +318,18 @@ async fn an_engine_that_is_not_there_is_worth_another_try() {
     let error = driver.capabilities().await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::Retry, "{}", error.chain());
     assert!(error.chain().contains("none.sock"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn a_private_registry_is_asked_with_the_workers_credentials() {
+    let bed = Containerd::new().await;
+    let private = Private::with_image("containerd").await;
+    let driver = |registries| -> Box<dyn Runtime> {
+        Box::new(bed.runtime(false).with_registries(registries))
+    };
+    private
+        .is_kept(driver, || bed.job(Behaviour::Exit(0)))
+        .await;
 }
 
 #[tokio::test]

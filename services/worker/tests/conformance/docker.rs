@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::{
     bed::{Bed, Behaviour, eventually, exited, printed},
     images::{self, Registry},
+    private::Private,
 };
 
 const REPOSITORY: &str = "edgeio-conformance";
@@ -271,6 +272,19 @@ impl Progress for Steps {
     fn step(&self, step: Step) {
         self.0.lock().unwrap().push(step);
     }
+}
+
+#[tokio::test]
+async fn a_private_registry_is_asked_with_the_workers_credentials() {
+    let bed = Docker::new().await;
+    let private = Private::with_image("docker").await;
+    let driver = |registries| -> Box<dyn Runtime> {
+        Box::new(DockerRuntime::new(&DockerConfig::default()).with_registries(registries))
+    };
+    private
+        .is_kept(driver, || bed.job(Behaviour::Exit(0)))
+        .await;
+    private.forget().await;
 }
 
 #[tokio::test]

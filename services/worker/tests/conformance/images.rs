@@ -5,6 +5,7 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 use bollard::{
@@ -61,6 +62,12 @@ pub(crate) async fn import(docker: &Docker, repository: &str, tag: &str, root_fs
     assert!(!made.is_empty());
 }
 
+/// Who a private registry lets in.
+pub(crate) const USER: &str = "edgeio";
+pub(crate) const PASSWORD: &str = "let me in";
+/// The password by bcrypt, the only form that the registry takes.
+const HASH: &str = "$2b$04$6i03Vk/N2CB7S6KdmkvOpeUeL5IK1vUUsvAoKF5O0BsbUz0A5MN/y";
+
 /// Debian's registry on a loopback port, with its own configuration and store.
 pub(crate) struct Registry {
     process: Child,
@@ -71,14 +78,31 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) async fn start() -> Self {
+        Self::serve("").await
+    }
+
+    /// One that lets in only [`USER`] with [`PASSWORD`].
+    pub(crate) async fn private() -> Self {
+        Self::serve(HASH).await
+    }
+
+    async fn serve(hash: &str) -> Self {
         let store = tempfile::tempdir().unwrap();
         let config = store.path().join("config.yml");
+        if !hash.is_empty() {
+            fs::write(store.path().join("htpasswd"), format!("{USER}:{hash}\n")).unwrap();
+        }
         // Below the ephemeral ports, where no outgoing connection can take it meanwhile.
         let start = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
         let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-        let port = (start..32_000).find(free).expect("a free port");
+        // One port is tried once in this process: a registry of another test may not listen on its port yet.
+        static TRIED: AtomicU16 = AtomicU16::new(0);
+        let port = std::iter::repeat_with(|| start + TRIED.fetch_add(1, Ordering::Relaxed))
+            .take(2_000)
+            .find(free)
+            .expect("a free port");
         let address = format!("127.0.0.1:{port}");
-        fs::write(&config, yaml(store.path(), &address)).unwrap();
+        fs::write(&config, yaml(store.path(), &address, !hash.is_empty())).unwrap();
         let process = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
@@ -102,7 +126,12 @@ impl Registry {
     /// Pushes an image that is named after this registry.
     pub(crate) async fn push(docker: &Docker, repository: &str, tag: &str) {
         let options = PushImageOptionsBuilder::new().tag(tag).build();
-        let credentials = Some(DockerCredentials::default());
+        // One that lets in everybody does not look.
+        let credentials = Some(DockerCredentials {
+            username: Some(USER.to_owned()),
+            password: Some(PASSWORD.to_owned()),
+            ..DockerCredentials::default()
+        });
         let pushed: Result<Vec<_>, _> = docker
             .push_image(repository, Some(options), credentials)
             .try_collect()
@@ -124,10 +153,28 @@ impl Drop for Registry {
     }
 }
 
-fn yaml(store: &Path, address: &str) -> String {
+/// A file of credentials as Docker's tools write it.
+pub(crate) fn credentials(dir: &Path, registry: &str, password: &str) -> std::path::PathBuf {
+    let file = dir.join("config.json");
+    let auth = data_encoding::BASE64.encode(format!("{USER}:{password}").as_bytes());
+    let text = serde_json::json!({"auths": {registry: {"auth": auth}}});
+    fs::write(&file, text.to_string()).unwrap();
+    file
+}
+
+fn yaml(store: &Path, address: &str, private: bool) -> String {
+    let auth = if private {
+        let file = store.join("htpasswd");
+        format!(
+            "auth:\n  htpasswd:\n    realm: edgeio\n    path: {}\n",
+            file.display()
+        )
+    } else {
+        String::new()
+    };
     format!(
         "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-         http:\n  addr: {address}\n",
+         http:\n  addr: {address}\n{auth}",
         store.join("data").display()
     )
 }

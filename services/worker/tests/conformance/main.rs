@@ -16,6 +16,7 @@ mod docker;
 mod engine;
 mod fake;
 mod images;
+mod private;
 mod process;
 mod sandbox;
 mod suite;

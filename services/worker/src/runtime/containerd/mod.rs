@@ -4,7 +4,7 @@
 //! that ended stays until it is started again or removed, because it is what knows the exit code. What the engine has no place
 //! for (output, when a run began, the network) is in the instance's directory. Containers outlive the agent, the engine's daemon and this object.
 //!
-//! Deliberately absent: registry credentials and image collection (they come with images as an issue of their own), the transfer
+//! Deliberately absent: image collection and the transfer
 //! service (containerd 1.6, which Debian ships, has none).
 
 mod engine;
@@ -50,6 +50,7 @@ use super::{
     Runtime, RuntimeError, RuntimeEvent, RuntimeKind, State, Stats,
     cgroup::{Hierarchies, Known},
     label,
+    registries::Registries,
 };
 
 /// Where the engine listens unless told otherwise.
@@ -82,6 +83,7 @@ pub struct ContainerdRuntime {
     shared_shim: bool,
     groups: Known,
     hierarchies: OnceLock<Option<Hierarchies>>,
+    registries: Registries,
 }
 
 impl ContainerdRuntime {
@@ -94,7 +96,14 @@ impl ContainerdRuntime {
             shared_shim: config.shared_shim,
             groups: Known::default(),
             hierarchies: OnceLock::new(),
+            registries: Registries::default(),
         }
+    }
+
+    /// The same, that fetches images as these registries want.
+    #[must_use]
+    pub fn with_registries(self, registries: Registries) -> Self {
+        Self { registries, ..self }
     }
 
     fn home(&self, instance: InstanceId) -> Home {

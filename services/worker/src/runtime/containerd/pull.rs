@@ -30,7 +30,7 @@ use super::{
     errors::{is_unreachable, pull_class, unreachable},
     image, unpack,
 };
-use crate::runtime::{BoxError, ErrorClass, Progress, RuntimeError, Step};
+use crate::runtime::{BoxError, ErrorClass, Progress, RuntimeError, Step, registries::Credential};
 
 /// The least time between two reports of progress: smooth for the eye, and few messages for a slow link.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
@@ -136,6 +136,7 @@ impl<'a> Bytes<'a> {
 pub(super) async fn pull(
     engine: &Engine,
     image: &Reference,
+    who: Option<Credential>,
     progress: &dyn Progress,
 ) -> Result<(), RuntimeError> {
     let socket = engine.socket.display().to_string();
@@ -143,7 +144,10 @@ pub(super) async fn pull(
         Ok(lease) => lease,
         Err(status) => return Err(Trouble::from(status).told(&socket, image)),
     };
-    let fetched = fetch(engine, &lease, image, &Bytes::new(progress)).await;
+    let auth = who.map_or(RegistryAuth::Anonymous, |who| {
+        RegistryAuth::Basic(who.user, who.password)
+    });
+    let fetched = fetch(engine, &lease, image, &auth, &Bytes::new(progress)).await;
     unpack::release(engine, &lease).await;
     fetched.map_err(|trouble| trouble.told(&socket, image))
 }
@@ -152,10 +156,11 @@ async fn fetch(
     engine: &Engine,
     lease: &Lease,
     image: &Reference,
+    auth: &RegistryAuth,
     bytes: &Bytes<'_>,
 ) -> Result<(), Trouble> {
     let registry = client(image);
-    let (target, raw) = manifest_of(&registry, image).await?;
+    let (target, raw) = manifest_of(&registry, image, auth).await?;
     let (mut own, mut raw_own) = (target.clone(), raw.clone());
     let mut parsed = parse(&raw)?;
     if matches!(parsed, OciManifest::ImageIndex(_)) {
@@ -166,7 +171,7 @@ async fn fetch(
             ))
         })?;
         let at = image.clone_with_digest(own.digest.clone());
-        (own, raw_own) = manifest_of(&registry, &at).await?;
+        (own, raw_own) = manifest_of(&registry, &at, auth).await?;
         parsed = parse(&raw_own)?;
     }
     let OciManifest::Image(found) = parsed else {
@@ -223,9 +228,9 @@ fn parse(raw: &[u8]) -> Result<OciManifest, Trouble> {
 async fn manifest_of(
     registry: &Client,
     image: &Reference,
+    auth: &RegistryAuth,
 ) -> Result<(Descriptor, Vec<u8>), Trouble> {
-    let auth = RegistryAuth::Anonymous;
-    let (raw, digest) = registry.pull_manifest_raw(image, &auth, &MANIFESTS).await?;
+    let (raw, digest) = registry.pull_manifest_raw(image, auth, &MANIFESTS).await?;
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Kind {

@@ -125,7 +125,15 @@ impl ContainerdRuntime {
             let image = wanted.whole();
             return Err(RuntimeError::ImageAbsent { image });
         }
-        pull::pull(&self.engine, wanted, progress).await?;
+        progress.step(Step::Pulling {
+            current: 0,
+            total: 0,
+        });
+        let turn = self.registries.turn().await;
+        let registry = wanted.resolve_registry();
+        let who = self.registries.credential(registry, &wanted.whole())?;
+        pull::pull(&self.engine, wanted, who, progress).await?;
+        drop(turn);
         self.unpacked(instance, wanted).await?.ok_or_else(|| {
             let why = "its image is gone again before it was used";
             self.failed("create", instance).told(ErrorClass::Retry, why)

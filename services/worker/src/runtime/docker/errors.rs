@@ -86,7 +86,8 @@ fn class(error: &Error) -> ErrorClass {
 }
 
 /// Texts of registries, and of the engine about references, that another attempt does not change.
-const WRONG_IMAGE: [&str; 8] = [
+const WRONG_IMAGE: [&str; 9] = [
+    "no basic auth credentials",
     "manifest unknown",
     "name unknown",
     "not found",
@@ -146,6 +147,11 @@ mod tests {
                 500,
                 "Get \"https://nowhere/v2/\": dial tcp: lookup nowhere: no such host",
                 Retry,
+            ),
+            (
+                500,
+                "Head \"http://127.0.0.1:1/v2/x/manifests/1\": no basic auth credentials",
+                Permanent,
             ),
             (500, "unauthorized: authentication required", Permanent),
             (

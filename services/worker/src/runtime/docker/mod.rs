@@ -4,7 +4,7 @@
 //! The engine's own restart policy stays off, restarts are the agent's. Creating is optimistic: the container is asked for at once, and
 //! only the engine's refusal (no such image, name taken) makes us look further, since each look would cost as much as the rest of our overhead.
 //!
-//! Deliberately absent: TCP and TLS (the worker is on the engine's node) and registry credentials.
+//! Deliberately absent: TCP and TLS (the worker is on the engine's node).
 
 mod create;
 mod errors;
@@ -37,7 +37,9 @@ use self::errors::{Failure, status};
 use super::{
     Capabilities, ErrorClass, Exit, Feature, InstanceId, JobSpec, Missing, Observed, Progress,
     PullPolicy, Runtime, RuntimeError, RuntimeEvent, RuntimeKind, State, Stats, Step,
-    cgroup::Known, label,
+    cgroup::Known,
+    label,
+    registries::{Registries, of_repository},
 };
 
 /// Where the engine listens unless told otherwise.
@@ -78,6 +80,7 @@ pub struct DockerRuntime {
     /// Container ids by instance, to save a look: a container keeps its id for life.
     ids: Mutex<HashMap<InstanceId, String>>,
     groups: Known,
+    registries: Registries,
 }
 
 impl DockerRuntime {
@@ -88,7 +91,29 @@ impl DockerRuntime {
             client: OnceCell::new(),
             ids: Mutex::default(),
             groups: Known::default(),
+            registries: Registries::default(),
         }
+    }
+
+    /// The same, that fetches images as these registries want.
+    #[must_use]
+    pub fn with_registries(self, registries: Registries) -> Self {
+        Self { registries, ..self }
+    }
+
+    async fn pull(
+        &self,
+        image: &pull::Reference,
+        progress: &dyn Progress,
+    ) -> Result<(), RuntimeError> {
+        progress.step(Step::Pulling {
+            current: 0,
+            total: 0,
+        });
+        let _turn = self.registries.turn().await;
+        let registry = of_repository(image.repository());
+        let who = self.registries.credential(registry, &image.to_string())?;
+        pull::pull(self.docker().await?, &self.socket, image, who, progress).await
     }
 
     /// The client; it opens a connection a call and keeps idle ones, so that an engine's restart is survived.
@@ -184,7 +209,7 @@ impl DockerRuntime {
             if let Some(id) = self.id_of(instance).await? {
                 return Ok((id, false));
             }
-            pull::pull(docker, &self.socket, image, progress).await?;
+            self.pull(image, progress).await?;
         }
         progress.step(Step::Creating);
         let mut pulled = job.pull == PullPolicy::Always;
@@ -206,7 +231,7 @@ impl DockerRuntime {
                             image: image.to_string(),
                         });
                     }
-                    pull::pull(docker, &self.socket, image, progress).await?;
+                    self.pull(image, progress).await?;
                     pulled = true;
                     progress.step(Step::Creating);
                 }

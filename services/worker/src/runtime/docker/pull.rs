@@ -6,11 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bollard::{Docker, models::CreateImageInfo, query_parameters::CreateImageOptionsBuilder};
+use bollard::{
+    Docker, auth::DockerCredentials, models::CreateImageInfo,
+    query_parameters::CreateImageOptionsBuilder,
+};
 use futures::StreamExt;
 
 use super::errors::{is_unreachable, pull_class};
-use crate::runtime::{Progress, RuntimeError, RuntimeKind, Step};
+use crate::runtime::{
+    Progress, RuntimeError, RuntimeKind, Step,
+    registries::{Credential, of_repository},
+};
 
 /// The least time between two reports of progress: smooth for the eye, and few messages for a slow link.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
@@ -87,6 +93,7 @@ pub(super) async fn pull(
     docker: &Docker,
     socket: &str,
     image: &Reference,
+    who: Option<Credential>,
     progress: &dyn Progress,
 ) -> Result<(), RuntimeError> {
     let version = match &image.version {
@@ -96,10 +103,16 @@ pub(super) async fn pull(
         .from_image(&image.repository)
         .tag(version)
         .build();
+    let who = who.map(|who| DockerCredentials {
+        username: Some(who.user),
+        password: Some(who.password),
+        serveraddress: Some(of_repository(&image.repository).to_owned()),
+        ..DockerCredentials::default()
+    });
     let mut layers = Layers::default();
     progress.step(layers.step());
     let mut reported = Instant::now();
-    let mut lines = docker.create_image(Some(options), None, None);
+    let mut lines = docker.create_image(Some(options), None, who);
     while let Some(line) = lines.next().await {
         let line = line.map_err(|error| match is_unreachable(&error) {
             true => RuntimeError::Reach {
