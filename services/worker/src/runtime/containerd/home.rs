@@ -17,7 +17,10 @@ const OUTPUT_MAX: u64 = 5 << 20;
 /// How long an output that does not grow is looked at, and how often at most. The shim has the bytes in a pipe: it needs one turn
 /// of the processor to write them.
 const SETTLE: Duration = Duration::from_millis(50);
-const SETTLES: u32 = 20;
+const SETTLES: u32 = 40;
+/// How often in a row it must be found unchanged. Each stream is written by a thread of its own: on a busy machine the second may
+/// have its turn long after the first.
+const QUIET: u32 = 4;
 
 /// A run of an instance, and its end where nobody but us can tell it any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,11 +109,12 @@ impl Home {
     /// Waits until the output of a job that ended grows no more: the shim tells the end before it has written all that was said.
     pub(super) async fn settled(&self) {
         let size = || fs::metadata(self.output()).map_or(0, |found| found.len());
-        let mut before = size();
+        let (mut before, mut quiet) = (size(), 0);
         for _ in 0..SETTLES {
             tokio::time::sleep(SETTLE).await;
             let now = size();
-            if now == before {
+            quiet = if now == before { quiet + 1 } else { 0 };
+            if quiet == QUIET {
                 return;
             }
             before = now;
