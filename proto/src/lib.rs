@@ -48,6 +48,15 @@ pub mod link {
     }
 }
 
+/// `edgeio.runtime`: what drivers of other runtimes serve to the worker beside them.
+pub mod runtime {
+    /// Version 1.
+    #[expect(clippy::allow_attributes, reason = "generated code")]
+    pub mod v1 {
+        tonic::include_proto!("edgeio.runtime.v1");
+    }
+}
+
 pub mod join;
 pub mod machine;
 
@@ -59,6 +68,7 @@ pub mod options {
     }
 }
 
-/// The encoded `FileDescriptorSet` of all packages, for reflection and for the JSON form of messages.
+/// The encoded `FileDescriptorSet` of all packages that our servers serve, for reflection and for the JSON form of messages.
+/// `edgeio.runtime` is not in it: other programs serve that.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/edgeio_descriptor.bin"));

@@ -1,6 +1,7 @@
 //! A containerd of a story's own, with its own store and socket: killing it harms nobody else.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -121,6 +122,21 @@ impl Containerd {
             all.extend(listed.lines().map(|id| format!("{kind} {id}")));
         }
         Ok(all)
+    }
+
+    /// The process ids of what runs, by container.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn tasks(&self) -> Result<BTreeMap<String, String>> {
+        let listed = self.ctr(&["tasks", "ls"])?;
+        ensure!(listed.status.success(), "{listed:?}");
+        let text = String::from_utf8(listed.stdout)?;
+        let line = |line: &str| {
+            let mut words = line.split_whitespace();
+            Some((words.next()?.to_owned(), words.next()?.to_owned()))
+        };
+        Ok(text.lines().skip(1).filter_map(line).collect())
     }
 
     /// Its directory.

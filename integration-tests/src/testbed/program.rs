@@ -41,7 +41,8 @@ pub struct Program {
 
 impl Program {
     /// A program that is not started yet. What it prints goes to `NAME.log` in `dir`, over all its starts.
-    pub(super) fn new(
+    #[must_use]
+    pub fn new(
         name: &str,
         file: PathBuf,
         args: impl IntoIterator<Item: AsRef<OsStr>>,

@@ -24,20 +24,8 @@ fn get(port: u16) -> Result<String> {
     Ok(answer)
 }
 
-/// Process ids by container, as the engine's own tool tells them.
-fn tasks(engine: &Containerd) -> Result<BTreeMap<String, String>> {
-    let listed = engine.ctr(&["tasks", "ls"])?;
-    ensure!(listed.status.success(), "{listed:?}");
-    let text = String::from_utf8(listed.stdout)?;
-    let line = |line: &str| {
-        let mut words = line.split_whitespace();
-        Some((words.next()?.to_owned(), words.next()?.to_owned()))
-    };
-    Ok(text.lines().skip(1).filter_map(line).collect())
-}
-
 fn of(running: &Running, engine: &Containerd) -> Result<BTreeMap<String, String>> {
-    let all = tasks(engine)?;
+    let all = engine.tasks()?;
     ensure!(all.keys().eq(running.keys()), "{all:?}\n{running:?}");
     Ok(all)
 }

@@ -12,7 +12,18 @@ use edgeio_server::{
     telemetry::TelemetryConfig,
 };
 
-use crate::{node::Willing, runtime::process::WithoutLimits};
+use crate::{
+    node::Willing,
+    runtime::{RuntimeKind, external::ExternalConfig, process::WithoutLimits},
+};
+
+/// Names that no driver can have.
+const BUILT_IN: [RuntimeKind; 4] = [
+    RuntimeKind::DOCKER,
+    RuntimeKind::CONTAINERD,
+    RuntimeKind::PROCESS,
+    RuntimeKind::FAKE,
+];
 
 edgeio_server::config! {
     /// Configuration of a worker.
@@ -43,6 +54,8 @@ edgeio_server::config! {
         pub containerd: EngineChoice = EngineChoice::Auto,
         /// Let all containers of this worker in containerd share one shim process: a tenth of the memory, but whoever kills it kills them all.
         pub containerd_shared_shim: bool = false,
+        /// Runtimes that are not built in: the names by which services choose them, each with the socket of its driver, such as `wasm=/run/wasm.sock`. A driver must run as root or as this user, behind a socket that others may not write to.
+        pub drivers: BTreeMap<String, String>,
         /// What may be placed on this machine, where that is not all of it: such as `cpu=2,memory=2Gi`.
         pub capacity: BTreeMap<String, String>,
         /// Take new instances. Off: what runs here goes on, and what the cluster sends is refused and placed elsewhere.
@@ -180,6 +193,12 @@ impl Config {
         &self.telemetry
     }
 
+    /// The drivers; what was refused by [`Validate`] is not there.
+    pub(crate) fn drivers(&self) -> impl Iterator<Item = ExternalConfig> {
+        let read = |(name, socket): (&String, &String)| driver(name, socket).ok();
+        self.drivers.iter().filter_map(read)
+    }
+
     /// What it takes of its own will.
     pub(crate) fn willing(&self) -> Willing {
         Willing {
@@ -200,6 +219,26 @@ impl Config {
     }
 }
 
+/// A driver by what the configuration says of it. Names are as services write them.
+fn driver(name: &str, socket: &str) -> Result<ExternalConfig, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 40 || !name.chars().all(fits) {
+        return Err(format!(
+            "`{name}` is no name of a runtime: lower-case letters, digits and dashes, 40 at most"
+        ));
+    }
+    if BUILT_IN.iter().any(|kind| kind.as_str() == name) {
+        return Err(format!("the runtime {name} is built in"));
+    }
+    if !socket.starts_with('/') {
+        return Err(format!("`{socket}` is no absolute path of a socket"));
+    }
+    Ok(ExternalConfig {
+        name: RuntimeKind::new(name.to_owned()),
+        socket: socket.into(),
+    })
+}
+
 fn check_cluster(cluster: &str, dial: &DialConfig, check: &mut Check<'_>) {
     if let Err(error) = dial.proxy().parse::<Proxy>() {
         check.fail("proxy", error.to_string(), "write `http://HOST:PORT`");
@@ -216,6 +255,15 @@ fn check_cluster(cluster: &str, dial: &DialConfig, check: &mut Check<'_>) {
 impl Validate for Config {
     fn validate(&self, check: &mut Check<'_>) {
         check_cluster(&self.cluster, &self.dial, check);
+        for (name, socket) in &self.drivers {
+            if let Err(fault) = driver(name, socket) {
+                check.fail(
+                    "drivers",
+                    fault,
+                    "write names and sockets such as `wasm=/run/wasm.sock`",
+                );
+            }
+        }
         for (key, text) in &self.capacity {
             let fault = match key.as_str() {
                 "cpu" => quantity::cpu_millis(text).err().map(|e| e.to_string()),
@@ -299,6 +347,17 @@ mod tests {
         };
         assert_eq!(config.given(), given);
         assert_eq!(config.docker, EngineChoice::Socket("/run/d.sock".into()));
+    }
+
+    #[test]
+    fn drivers_have_names_of_their_own() {
+        let config = read(&["--drivers", "wasm=/run/w.sock,vm-2=/run/v.sock"]).unwrap();
+        let names: Vec<String> = config.drivers().map(|d| d.name.to_string()).collect();
+        assert_eq!(names, ["vm-2", "wasm"]);
+        for bad in ["docker=/run/d.sock", "Wasm=/run/w.sock", "wasm=w.sock"] {
+            let text = read(&["--drivers", bad]).unwrap_err();
+            assert!(text.contains("drivers: "), "{bad}: {text}");
+        }
     }
 
     #[test]

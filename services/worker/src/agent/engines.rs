@@ -18,6 +18,7 @@ use crate::{
     runtime::{
         Runtime, RuntimeError, RuntimeKind,
         docker::{DockerConfig, DockerRuntime},
+        external::ExternalRuntime,
         process::{ProcessConfig, ProcessRuntime},
         registries::Registries,
     },
@@ -54,6 +55,9 @@ impl Engines {
             process.without_limits = config.native_without_limits.into();
             process.user.clone_from(&config.native_user);
             all.push(Arc::new(ProcessRuntime::open(process)?));
+        }
+        for driver in config.drivers() {
+            all.push(Arc::new(ExternalRuntime::new(driver)));
         }
         Ok(Self(all))
     }

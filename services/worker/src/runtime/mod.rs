@@ -14,6 +14,7 @@ pub mod cgroup;
 pub mod containerd;
 pub mod docker;
 mod error;
+pub mod external;
 #[cfg(feature = "fake")]
 pub mod fake;
 pub mod process;

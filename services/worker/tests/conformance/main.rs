@@ -14,6 +14,7 @@ mod bed;
 mod containerd;
 mod docker;
 mod engine;
+mod external;
 mod fake;
 mod images;
 mod private;

@@ -267,6 +267,13 @@ mod tests {
     }
 
     #[test]
+    fn what_drivers_serve_can_be_served_by_no_server_of_ours() {
+        let driver = "edgeio.runtime.v1.DriverService";
+        let error = Rules::of([driver]).unwrap_err();
+        assert!(matches!(error, RulesError::Service(name) if name == driver));
+    }
+
+    #[test]
     fn what_has_no_rule_is_named_and_not_served() {
         let error = Rules::of(["edgeio.api.v1.NoService"]).unwrap_err();
         assert!(error.to_string().contains("edgeio.api.v1.NoService"));
