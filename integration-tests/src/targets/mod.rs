@@ -13,6 +13,7 @@ mod manifest;
 pub mod messages;
 mod requests;
 mod text;
+mod tokens;
 
 pub use dice::Dice;
 
@@ -120,6 +121,27 @@ pub const ALL: &[Target] = &[
         run: text::credential,
         seed: text::credential_seed,
         runs: 300,
+    },
+    Target {
+        name: "join_token",
+        laws: "one spelling; what is read reads back; the secret is not shown",
+        run: tokens::join_token,
+        seed: tokens::join_token_seed,
+        runs: 10_000,
+    },
+    Target {
+        name: "machine_token",
+        laws: "only what the named key signed, for this server or for joining, in its time, proves that key",
+        run: tokens::machine_token,
+        seed: tokens::machine_token_seed,
+        runs: 200,
+    },
+    Target {
+        name: "id_token",
+        laws: "only what the provider signed, for this service, in its time, makes a user, with the roles of its groups",
+        run: tokens::id_token,
+        seed: tokens::id_token_seed,
+        runs: 200,
     },
     Target {
         name: "ledger",

@@ -1,0 +1,4 @@
+//! `machine_token` of `integration-tests/src/targets` under libFuzzer: its laws are told there.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| edgeio_integration_tests::targets::run("machine_token", bytes));
