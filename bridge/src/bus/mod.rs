@@ -40,6 +40,8 @@ pub enum BusEvent<M> {
     Disconnected,
     /// The connection was made anew with another pass: messages may have been lost meanwhile.
     Renewed,
+    /// The broker does not take the pass that is shown, or no longer: another one is needed.
+    Refused,
     /// Messages arrived faster than they were taken and were thrown away: ask for the state again.
     Lost {
         /// Messages lost since the last such event; there may be more.

@@ -131,6 +131,11 @@ fn take<'q>(
             tracing::debug!("broker connection made anew with another pass");
             Some(room)
         }
+        // The cluster sends another one in time, and when the bridge attaches again.
+        BusEvent::Refused => {
+            tracing::warn!("the broker does not take this bridge's pass");
+            Some(room)
+        }
         BusEvent::Lost { at_least } => {
             lost(counters, at_least);
             Some(room)

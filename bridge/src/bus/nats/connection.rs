@@ -34,6 +34,8 @@ pub(super) struct Health {
     pub(super) lost: u64,
     /// How often the connection was made anew to show another pass.
     pub(super) renewals: u64,
+    /// How often the broker did not take the pass.
+    pub(super) refused: u64,
     /// It is being made anew for that, which takes a moment: what is published meanwhile waits in the client.
     pub(super) renewing: bool,
 }
@@ -188,10 +190,17 @@ fn note(health: &watch::Sender<Health>, event: &Event) {
             health.send_modify(|health| health.connected = false);
         }
         Event::SlowConsumer(_) => health.send_modify(|health| health.lost += 1),
-        // A refused subject or credential: someone must look.
+        // Told as an event of the bus.
+        Event::ServerError(error) if is_about_the_pass(&error.to_string()) => {
+            health.send_modify(|health| health.refused += 1);
+            tracing::debug!(%error, "broker does not take the pass");
+        }
+        // A refused subject: someone must look.
         Event::ServerError(error) => tracing::warn!(%error, "broker refuses"),
         Event::ClientError(error) => {
+            let refused = is_about_the_pass(&error.to_string());
             health.send_modify(|health| {
+                health.refused += u64::from(refused);
                 if std::mem::take(&mut health.renewing) {
                     health.connected = false;
                 }
@@ -200,6 +209,40 @@ fn note(health: &watch::Sender<Health>, event: &Event) {
         }
         Event::LameDuckMode | Event::Draining => {
             tracing::debug!(%event, "broker connection changes")
+        }
+    }
+}
+
+/// Whether an error says that the pass is not good: at the door, or later, when it has run out or was revoked. Brokers have no codes
+/// for that.
+fn is_about_the_pass(error: &str) -> bool {
+    let error = error.to_lowercase();
+    error.contains("authorization violation")
+        || ["user authentication ", "account authentication "]
+            .iter()
+            .any(|begin| error.contains(begin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_the_pass_is_told_from_what_is_about_a_subject() {
+        for pass in [
+            "nats: authorization violation",
+            "nats: User Authentication Expired",
+            "nats: 'User Authentication Revoked'",
+            "nats: Account Authentication Expired",
+        ] {
+            assert!(is_about_the_pass(pass), "{pass}");
+        }
+        for other in [
+            "nats: Permissions Violation for Publish to \"a\"",
+            "nats: maximum payload violation",
+            "nats: timed out",
+        ] {
+            assert!(!is_about_the_pass(other), "{other}");
         }
     }
 }

@@ -29,9 +29,9 @@ pub(super) fn events<M: Send + 'static>(
     let health = connection.health();
     let mut reconcile = interval(RECONCILE);
     reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (lost, renewals) = {
+    let (lost, renewals, refused) = {
         let now = health.borrow();
-        (now.lost, now.renewals)
+        (now.lost, now.renewals, now.refused)
     };
     let source = Source {
         connection,
@@ -41,6 +41,7 @@ pub(super) fn events<M: Send + 'static>(
             connects: 0,
             lost,
             renewals,
+            refused,
         },
         reconcile,
         differed: false,
@@ -60,6 +61,7 @@ struct Told {
     connects: u64,
     lost: u64,
     renewals: u64,
+    refused: u64,
 }
 
 struct Source<F> {
@@ -140,6 +142,10 @@ impl Told {
             self.renewals = now.renewals;
             return Some(BusEvent::Renewed);
         }
+        if now.refused != self.refused {
+            self.refused = now.refused;
+            return Some(BusEvent::Refused);
+        }
         None
     }
 }
@@ -165,6 +171,7 @@ mod tests {
             connects: 0,
             lost: 0,
             renewals: 0,
+            refused: 0,
         };
         assert_eq!(all(&mut told, false, 0, 0), [BusEvent::Disconnected]);
         assert_eq!(all(&mut told, false, 0, 0), []);
@@ -183,6 +190,7 @@ mod tests {
             connects: 0,
             lost: 4,
             renewals: 0,
+            refused: 0,
         };
         assert_eq!(all(&mut late, true, 7, 4), [BusEvent::Connected]);
         let renewed = Health {
@@ -190,9 +198,15 @@ mod tests {
             connects: 7,
             lost: 4,
             renewals: 1,
-            renewing: false,
+            ..Health::default()
         };
         assert_eq!(late.difference::<()>(renewed), Some(BusEvent::Renewed));
         assert_eq!(late.difference::<()>(renewed), None);
+        let refused = Health {
+            refused: 2,
+            ..renewed
+        };
+        assert_eq!(late.difference::<()>(refused), Some(BusEvent::Refused));
+        assert_eq!(late.difference::<()>(refused), None);
     }
 }

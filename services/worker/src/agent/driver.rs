@@ -70,6 +70,8 @@ pub(super) enum Done {
     PassAgain(u64),
     /// The broker has been away for long: it may have moved.
     AskForBroker,
+    /// The broker did not take the pass.
+    PassRefused,
 }
 
 /// What a task is about, to answer for it should it panic.
@@ -106,6 +108,8 @@ pub(super) struct Driver {
     surveying: bool,
     /// How many passes were shown.
     pub(super) passes: u64,
+    /// The broker did not take a pass since it was reached last, and the cluster is asked for another one.
+    pub(super) refused: bool,
     pub(super) publisher: Option<AbortHandle>,
     /// `None` while a sample is taken.
     meter: Option<Meter>,
@@ -149,6 +153,7 @@ impl Driver {
             asking: false,
             surveying: false,
             passes: 0,
+            refused: false,
             publisher: None,
             meter: Some(Meter::default()),
             samples: None,
@@ -411,6 +416,11 @@ impl Driver {
             Done::RegisterAgain => self.register(),
             Done::PassAgain(number) => {
                 if number == self.passes {
+                    self.register();
+                }
+            }
+            Done::PassRefused => {
+                if !self.connected {
                     self.register();
                 }
             }

@@ -22,6 +22,9 @@ const OUTBOX: usize = 64;
 const ADDRESS_AGAIN: Duration = Duration::from_secs(30);
 /// The part of a pass's life after which another one is asked for: long before its end, and not by all workers at once.
 const RENEWED_AFTER: std::ops::Range<f64> = 0.50..0.67;
+/// The cluster is asked for another pass within this when the broker does not take one: passes of many workers may end together,
+/// when they or their broker stood still.
+const REFUSED_WITHIN: Duration = Duration::from_secs(4);
 /// How long the last messages may take to reach the broker.
 const HANG_UP_WITHIN: Duration = Duration::from_secs(3);
 
@@ -102,6 +105,7 @@ impl Driver {
             Some(BusEvent::Connected) => {
                 info!(broker = self.membership.broker(), "broker reached");
                 self.connected = true;
+                self.refused = false;
                 self.attach();
             }
             Some(BusEvent::Disconnected) => {
@@ -119,6 +123,17 @@ impl Driver {
             Some(BusEvent::Renewed) => {
                 debug!("another pass is shown to the broker: opening another session");
                 self.attach();
+            }
+            Some(BusEvent::Refused) => {
+                // Once: should the next pass be no better, the cluster is asked as for a broker that is away.
+                if !std::mem::replace(&mut self.refused, true) {
+                    info!(
+                        broker = self.membership.broker(),
+                        "the broker does not take this worker's pass, asking the cluster for another one"
+                    );
+                    let after = REFUSED_WITHIN.mul_f64(rand::rng().random_range(0.0..1.0));
+                    self.later(after, Done::PassRefused);
+                }
             }
             Some(BusEvent::Lost { at_least }) => {
                 warn!(

@@ -35,9 +35,9 @@ pub struct LogFilter(String);
 
 impl Default for LogFilter {
     fn default() -> Self {
-        // The broker's client tells each lost message as news; what matters of it is told by ours. HTTP/2's library warns of each
+        // The broker's client tells each lost message as news, and each attempt to connect as an error; what matters of it is told by ours. HTTP/2's library warns of each
         // connection that misbehaves: whoever reaches the port could fill the log.
-        Self("info,async_nats=warn,h2=error".to_owned())
+        Self("info,async_nats=warn,async_nats::connector=off,h2=error".to_owned())
     }
 }
 
