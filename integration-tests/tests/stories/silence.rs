@@ -164,6 +164,7 @@ async fn with_nobody_heard_nothing_is_replaced_and_an_operator_has_the_last_word
         .expect("broker not reached", "the broker was killed")
         .expect("the broker is not reached", "the broker was killed")
         .expect("authentication error", "a fenced worker's pass is void")
+        .expect("was not told who is revoked", "the broker was killed")
         .run(async |bed| {
             let root = bed.root();
             root.apply(&app("shop", [bed.mark(service("keep-original"))]))
