@@ -1,10 +1,9 @@
 //! The bridge's own key: made once in its data directory, or for one run where it has none.
 
-use std::{
-    fs, io, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, path::PathBuf, sync::Arc,
-};
+use std::{fs, io, path::Path, path::PathBuf, sync::Arc};
 
 use edgeio_client::{MachineKey, MachineKeyError, Signer};
+use edgeio_server::files::write_private;
 use nkeys::KeyPair;
 
 /// File name in the data directory.
@@ -79,20 +78,9 @@ fn kept(dir: &Path) -> Result<String, KeyError> {
     }
 }
 
-/// Whole or not at all, for its owner only.
 fn write(dir: &Path, path: &Path, seed: &str) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    let new = path.with_extension("new");
-    let mut file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(seed.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    fs::File::open(dir)?.sync_all()
+    write_private(path, seed.as_bytes())
 }
 
 #[cfg(test)]

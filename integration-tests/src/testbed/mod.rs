@@ -22,6 +22,7 @@ pub mod containers;
 pub mod diary;
 pub mod manifest;
 pub mod native;
+pub mod proxy;
 pub mod registry;
 pub mod stolen;
 pub mod tier;

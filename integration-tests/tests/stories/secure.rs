@@ -3,9 +3,9 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +14,7 @@ use edgeio_integration_tests::testbed::{
     binaries::{ours, tool},
     eventually, free_port,
     manifest::{app, native},
+    proxy::Proxy,
 };
 use edgeio_proto::api::v1::WatchRequest;
 
@@ -197,38 +198,6 @@ async fn everybody_stays_in_while_authorities_change() -> Result<()> {
         .await
 }
 
-/// A proxy that lets in who knows its password.
-struct Proxy {
-    child: Child,
-    log: std::path::PathBuf,
-}
-
-impl Proxy {
-    fn start(dir: &Path, port: u16) -> Result<Self> {
-        let (file, log) = (dir.join("tinyproxy.conf"), dir.join("tinyproxy.log"));
-        let text = format!(
-            "Port {port}\nListen 127.0.0.1\nTimeout 600\nAllow 127.0.0.1\nBasicAuth edge pass_word\nLogLevel Connect\nLogFile \"{}\"\n",
-            log.display()
-        );
-        fs::write(&file, text)?;
-        let child = Command::new(tool("tinyproxy")?)
-            .args(["-d", "-c"])
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("start tinyproxy")?;
-        Ok(Self { child, log })
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[tokio::test]
 async fn a_worker_joins_through_a_proxy_that_asks_for_a_password() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -243,7 +212,8 @@ async fn a_worker_joins_through_a_proxy_that_asks_for_a_password() -> Result<()>
     };
     let good = configured("good.toml", "pass%5Fword")?;
     let bad = configured("bad.toml", "other")?;
-    let proxy = Proxy::start(dir.path(), port)?;
+    let here = Ipv4Addr::LOCALHOST;
+    let proxy = Proxy::start(dir.path(), here, here, port, Some("edge pass_word"))?;
     let at = SocketAddr::from(([127, 0, 0, 1], port));
     eventually("the proxy listens", async || {
         Ok(std::net::TcpStream::connect(at)?)

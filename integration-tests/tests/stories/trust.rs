@@ -11,9 +11,10 @@ use anyhow::{Context, Result, ensure};
 use edgeio_client::{MachineKey, Signer};
 use edgeio_integration_tests::testbed::{
     Bed, Testbed, Tier, Way,
-    binaries::{ours, tool},
+    binaries::ours,
     eventually, free_port,
     manifest::{app, native},
+    proxy::Proxy,
 };
 use edgeio_proto::{
     cluster::v1::{Inventory, RegisterRequest, worker_service_client::WorkerServiceClient},
@@ -265,45 +266,6 @@ async fn machines_join_by_a_token_alone_and_people_log_in() -> Result<()> {
         .await
 }
 
-/// A proxy on the first machine, reached by the second.
-struct Proxy {
-    child: Child,
-    log: std::path::PathBuf,
-}
-
-impl Proxy {
-    fn start(
-        dir: &Path,
-        listen: std::net::Ipv4Addr,
-        from: std::net::Ipv4Addr,
-        port: u16,
-    ) -> Result<Self> {
-        let (file, log) = (dir.join("tinyproxy.conf"), dir.join("tinyproxy.log"));
-        fs::write(
-            &file,
-            format!(
-                "Port {port}\nListen {listen}\nTimeout 600\nAllow {from}\nLogLevel Connect\nLogFile \"{}\"\n",
-                log.display()
-            ),
-        )?;
-        let child = Command::new(tool("tinyproxy")?)
-            .args(["-d", "-c"])
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("start tinyproxy")?;
-        Ok(Self { child, log })
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// One machine has root, cluster, bridge and broker. Another one, in a network of its own, has a worker that reaches the cluster's
 /// API through an HTTP proxy only.
 #[tokio::test]
@@ -323,7 +285,7 @@ async fn a_worker_of_another_machine_is_revoked_and_keeps_nothing_but_its_jobs()
         .run(async |bed| {
             let (root, cluster) = (bed.root(), bed.cluster("a")?);
             let link = bed.link("b1")?;
-            let proxy = Proxy::start(proxy_file.path(), link.host(), link.inside(), port)?;
+            let proxy = Proxy::start(proxy_file.path(), link.host(), link.inside(), port, None)?;
             fs::write(
                 &configured,
                 format!("proxy = \"http://{}:{port}\"\n", link.host()),

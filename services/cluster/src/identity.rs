@@ -3,8 +3,6 @@
 
 use std::{
     fs, io,
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,6 +10,7 @@ use std::{
 use data_encoding::BASE64URL_NOPAD;
 use edgeio_client::{MachineKey, MachineKeyError};
 use edgeio_domain::ids::ChildId;
+use edgeio_server::files::write_private;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -153,22 +152,8 @@ impl Identity {
     }
 }
 
-/// Writes the file so that it is whole or absent, for its owner only.
 fn write(path: &Path, stored: &Stored) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(&serde_json::to_vec_pretty(stored)?)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    if let Some(dir) = path.parent() {
-        fs::File::open(dir)?.sync_all()?;
-    }
-    Ok(())
+    write_private(path, &serde_json::to_vec_pretty(stored)?)
 }
 
 #[cfg(test)]

@@ -7,14 +7,13 @@
 
 use std::{
     fs, io,
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use edgeio_proto::cluster::v1::{AccountUpdate, BrokerPass};
+use edgeio_server::files::write_private;
 use rand::Rng as _;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -189,20 +188,7 @@ fn seconds(duration: Duration) -> i64 {
 }
 
 fn write(path: &Path, revoked: &Revocations) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(&serde_json::to_vec_pretty(revoked)?)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    match path.parent() {
-        Some(dir) => fs::File::open(dir)?.sync_all(),
-        None => Ok(()),
-    }
+    write_private(path, &serde_json::to_vec_pretty(revoked)?)
 }
 
 #[cfg(test)]

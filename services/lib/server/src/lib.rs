@@ -6,6 +6,7 @@
 
 pub mod auth;
 pub mod config;
+pub mod files;
 pub mod grpc;
 pub mod launch;
 pub mod pki;

@@ -3,19 +3,15 @@
 //! The key's seed and the membership are files of the data directory, for this user only, written whole or not at all. With
 //! them a worker comes back after a reboot without any contact: its jobs do not wait for a network.
 
-use std::{
-    fs, io, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf, sync::Arc,
-    time::Duration,
-};
+use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 
 use edgeio_bridge::bus::Pass;
 use edgeio_client::{MachineKey, MachineKeyError, Signer};
 use edgeio_proto::cluster::v1::RegisterResponse;
+use edgeio_server::files::write_private;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-
-use crate::ledger::sync_directory;
 
 const SEED: &str = "nkey.seed";
 const MEMBERSHIP: &str = "identity.json";
@@ -201,23 +197,7 @@ impl Home {
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), IdentityError> {
         let path = self.0.join(name);
-        let write = || {
-            let new = self.0.join(format!("{name}.new"));
-            let mut file = fs::OpenOptions::new()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o600)
-                .open(&new)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            sync_directory(&self.0)
-        };
-        write().map_err(|source| IdentityError::Access {
-            path: path.clone(),
-            source,
-        })
+        write_private(&path, bytes).map_err(|source| IdentityError::Access { path, source })
     }
 }
 

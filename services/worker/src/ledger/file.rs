@@ -237,6 +237,6 @@ pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
 }
 
 /// A file's name is durable only once its directory is.
-pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }

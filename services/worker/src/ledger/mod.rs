@@ -21,8 +21,8 @@ use edgeio_domain::{
     time::Time,
 };
 
+pub(crate) use file::make_private;
 pub use file::{FileLedger, replay};
-pub(crate) use file::{make_private, sync_directory};
 pub use memory::MemoryLedger;
 
 /// When leases were renewed last: what an agent that is started again may let run until it hears from its cluster.

@@ -2,12 +2,13 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
+    io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use super::PkiError;
+use crate::files::write_private;
 
 /// The directory, locked for as long as this lives.
 #[derive(Debug)]
@@ -79,17 +80,7 @@ impl Dir {
     /// Writes a file so that it is whole or as it was, for its owner only. The directory is closed to others anyway.
     pub(super) fn write(&self, name: &str, content: &str) -> Result<(), PkiError> {
         let path = self.path(name);
-        let new = self.path(&format!("{name}.new"));
-        let write = || -> io::Result<()> {
-            let mut options = OpenOptions::new();
-            options.create(true).truncate(true).write(true).mode(0o600);
-            let mut file = options.open(&new)?;
-            file.write_all(content.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(&self.path)?.sync_all()
-        };
-        write().map_err(|source| access(&path, source))
+        write_private(&path, content.as_bytes()).map_err(|source| access(&path, source))
     }
 
     /// Writes a file if its content differs.
